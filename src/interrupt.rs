@@ -19,7 +19,6 @@ impl Interrupt {
         Arc::clone(&self.0)
     }
 
-    /// The number of the signal, if there was one.
     pub fn signal(&self) -> Option<usize> {
         Some(self.0.load(Ordering::Relaxed)).filter(|signal| *signal != 0)
     }

@@ -103,7 +103,6 @@ impl Place {
         })
     }
 
-    /// Starts a command that says nothing.
     fn start(&self, road: &Road, args: &[&str]) -> Child {
         let mut command = self.command(road, args);
         let silent = command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -400,12 +399,10 @@ fn what_a_bucket_gives_back_is_believed_no_more_than_a_disk() {
     assert_eq!(names(&local), [""; 0]);
 }
 
-/// Whether a request asks for a list of objects.
 fn lists(method: &str, target: &str) -> bool {
     method == "GET" && target.contains("list-type=2")
 }
 
-/// Whether a request asks for an archive's own bytes.
 fn reads_archive(method: &str, target: &str) -> bool {
     let path = target.split('?').next().unwrap_or_default();
     method == "GET" && path.ends_with(".tar.zst")
@@ -678,5 +675,4 @@ fn a_lost_answer_to_the_end_of_an_upload_leaves_one_archive() {
     }
 }
 
-/// How soon the failure of a store is reported.
 const TOLD_WITHIN: Duration = Duration::from_secs(30);

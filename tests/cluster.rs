@@ -65,7 +65,6 @@ fn silence<'l>(look: &'l ClusterState, fake: &FakeMember) -> &'l ProbeError {
     }
 }
 
-/// The version it is of, and the one that it holds the cluster to have.
 #[track_caller]
 fn versions(look: &ClusterState, fake: &FakeMember) -> (String, ReportedVersion) {
     let said = said(look, fake);

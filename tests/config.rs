@@ -35,7 +35,6 @@ impl Scratch {
         path
     }
 
-    /// Runs with the file `text`.
     fn with(&self, text: &str, args: &[&str]) -> Ran {
         run(&mut self.command(text, args))
     }
@@ -49,7 +48,6 @@ impl Scratch {
 
 const PLACES: &str = "data-dir = 'SOURCE'\nbackup-dir = 'BACKUPS'\n";
 
-/// The manifest of the snapshot in the JSON output.
 fn manifest(ran: Ran) -> Value {
     ran.exits(0).json()["manifest"].clone()
 }

@@ -64,7 +64,6 @@ fn on_every_core(work: impl Fn(usize, usize) + Sync) {
     on_threads(thread::available_parallelism().unwrap().get(), work);
 }
 
-/// Runs `work` on several threads.
 fn on_threads(cores: usize, work: impl Fn(usize, usize) + Sync) {
     thread::scope(|scope| {
         for core in 0..cores {

@@ -10,7 +10,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::prelude::*;
 use crate::support::trio::{MEMBERS, Program, Trio};
 
-/// A drill of `target` by `etcd` with further flags, its scratch directory in `scratch`.
 fn drill(target: &Path, etcd: &OsStr, scratch: &Path, flags: &[&str]) -> Ran {
     let mut args: Vec<&OsStr> = vec!["--json".as_ref(), "drill".as_ref(), target.as_os_str()];
     args.extend(["--etcd".as_ref(), etcd]);

@@ -170,11 +170,22 @@ fn what_was_not_checked_and_what_collectors_do_not_read_is_said_and_one_fault_on
     assert!(quiet.stdout.starts_with("WARN  metrics file"), "{quiet:#?}");
 }
 
+fn with_corrupt_archive(scene: &Scene) {
+    let taken = ark([
+        vec!["snapshot".to_owned(), "--json".to_owned()],
+        scene.flags(&[]),
+    ]
+    .concat());
+    flip_middle(Path::new(
+        taken.exits(0).json()["archive"].as_str().unwrap(),
+    ));
+}
+
 #[test]
 fn it_ends_as_the_snapshot_does_and_comes_before_it() {
     // Each: what is done to the scene, the flags, and how both end.
     type Case = (fn(&Scene), &'static [&'static str], i32);
-    let cases: [Case; 15] = [
+    let cases: [Case; 17] = [
         (|_| (), &[], 0),
         (|_| (), &["--backup-dir", "@not/there/yet"], 0),
         (
@@ -183,6 +194,8 @@ fn it_ends_as_the_snapshot_does_and_comes_before_it() {
             0,
         ),
         (|_| (), &["--size-limit", "1kB", "--strict"], 5),
+        (with_corrupt_archive, &["--strict"], 0),
+        (with_corrupt_archive, &["--keep-last", "2", "--strict"], 5),
         (|_| (), &["--data-dir", "@nothing"], 10),
         (|_| (), &["--backup-dir", "@data/backups"], 3),
         (|_| (), &["--recipient", "age1nobody"], 2),

@@ -31,7 +31,6 @@ impl Place {
         self.dir.path().join(name).to_str().unwrap().to_owned()
     }
 
-    /// An encrypted archive in `backups`.
     fn snapshot(&self) -> String {
         let told = typed(
             "--json snapshot --data-dir {} --backup-dir {} --label pre-upgrade --recipient {}",

@@ -34,7 +34,6 @@ fn json_lines(ran: &Ran) -> (Vec<Value>, Value) {
     (lines, last["summary"].take())
 }
 
-/// The class and the verdict of each line of `log`.
 fn judged(log: impl Into<Vec<u8>>) -> Vec<(String, String)> {
     let ran = explain(&["--json"], log);
     // A line alone may be one of no etcd.
@@ -55,7 +54,6 @@ fn is_judged(line: &str, class: &str, verdict: &str) {
     assert_eq!(got, want, "{line}");
 }
 
-/// How often each class comes up.
 fn counts(lines: &[Value]) -> BTreeMap<&str, usize> {
     let mut counts = BTreeMap::new();
     for line in lines {
@@ -450,10 +448,7 @@ fn several_files_are_several_members_and_a_missing_one_is_said() {
     assert_eq!(summary["expected"], 3);
     assert_eq!(summary["worth_a_look"], 0);
     let told = explain(&[a, b], "").exits(0);
-    assert!(
-        told.stdout.starts_with(&format!("==> {a} <==\nok   2026")),
-        "{told:#?}"
-    );
+    assert_begins(&told.stdout, &format!("==> {a} <==\nok   2026"));
     let missing = dir.path().join("missing.log");
     let ran = explain(&["--json", a, missing.to_str().unwrap()], "").exits(10);
     assert_has(&ran.json_error()["message"], "missing.log");

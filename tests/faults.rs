@@ -74,7 +74,6 @@ impl Call {
 pub(crate) trait Story: Sync {
     /// Makes everything the run needs below `root`, which is empty.
     fn prepare(&self, root: &Path);
-    /// The arguments of the run.
     fn args(&self, root: &Path) -> Vec<OsString>;
     /// What is wrong after the run, if anything; `None` for the blow is the run that must work afterwards.
     fn judge(&self, root: &Path, struck: Option<(&Call, Blow)>, ran: &Ran) -> Result<(), String>;
@@ -384,11 +383,8 @@ fn a_snapshot_struck_anywhere_leaves_whole_archives_only() {
 /// What a restore finds in place.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Found {
-    /// No data dir.
     Nothing,
-    /// An empty data dir.
     Empty,
-    /// An older member.
     Member,
 }
 
@@ -749,10 +745,7 @@ fn a_full_disk_is_said_and_leaves_nothing_behind() {
     let ran = in_own_mounts(script, &[&mounted, &source, &archive, &old]).exits(0);
     let (snapshots, restores) = ran.stdout.split_once("restore\n").unwrap();
     let (restores, rewinds) = restores.split_once("a rewind\n").unwrap();
-    assert!(
-        snapshots.starts_with("code 12\ncode 0\n"),
-        "something was left, or it was not said: {ran:?}"
-    );
+    assert_begins(&snapshots, "code 12\ncode 0\n");
     assert_eq!(snapshots.matches("code 0").count(), 2, "{ran:?}");
     assert!(snapshots.contains(".tar.zst: OK"), "{ran:?}");
     assert!(restores.starts_with("code 12\ncode 12\n"), "{ran:?}");
@@ -761,7 +754,10 @@ fn a_full_disk_is_said_and_leaves_nothing_behind() {
     assert_eq!(restores.matches("code 0").count(), 3, "{ran:?}");
     // The raft snapshot and the log, and 64 KiB for all else.
     let (_, then) = rewinds.split_once("code 12\n").unwrap();
-    assert!(then.starts_with("cluster "), "nothing is left: {ran:?}");
+    assert!(
+        then.starts_with("rewind of cluster "),
+        "nothing is left: {ran:?}"
+    );
     assert!(then.ends_with("code 0\n"), "{ran:?}");
     let ran = ran.says("282.1 kB needed, 278.5 kB free");
     assert!(ran.stderr.contains("not enough space in"), "{ran:?}");

@@ -3,6 +3,7 @@
 //! In: the servers in `ETCD_ARK_ETCD_2_1`, `ETCD_ARK_ETCD_2_2` and so on; without them these stories are skipped
 //! with a message. Out: the servers' own answers after each step.
 
+mod refreshes;
 mod rewinds;
 mod runbooks;
 pub(crate) mod starts;
@@ -18,7 +19,7 @@ const SNAPSHOT_COUNT: u64 = 100;
 /// How long a cluster may take to decide on a version, on a machine that does other things too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A cluster on its way from 2.1 to 2.2 and back, with a backup dir that all members share.
+/// A cluster on its way from one release to the next and back, with a backup dir that all members share.
 struct Roll {
     trio: Trio,
     old: PathBuf,
@@ -33,24 +34,29 @@ struct Roll {
 impl Roll {
     /// Three members of 2.1 with keys of every kind; `None` without the servers.
     fn start() -> Option<Self> {
-        let roll = Self::with(|dir| Trio::prepare(dir, SNAPSHOT_COUNT))?;
+        let mut roll = Self::of(["2.1", "2.2"], |dir| Trio::prepare(dir, SNAPSHOT_COUNT))?;
+        roll.write_every_kind();
         roll.request("PUT", "app/short-lived", "value=x&ttl=86400");
         Some(roll)
     }
 
     /// As [`Roll::start`] at these client and peer addresses, and without a key that expires.
     fn start_at(addresses: impl Fn(usize) -> [SocketAddr; 2]) -> Option<Self> {
-        Self::with(|dir| Trio::prepare_at(dir, SNAPSHOT_COUNT, addresses))
+        let prepare = |dir: &Path| Trio::prepare_at(dir, SNAPSHOT_COUNT, addresses);
+        let mut roll = Self::of(["2.1", "2.2"], prepare)?;
+        roll.write_every_kind();
+        Some(roll)
     }
 
-    fn with(prepare: impl FnOnce(&Path) -> Trio) -> Option<Self> {
-        let (old, new) = (need_etcd_2x("2.1")?, need_etcd_2x("2.2")?);
+    /// Three members of the first release, without a key.
+    fn of([before, after]: [&str; 2], prepare: impl FnOnce(&Path) -> Trio) -> Option<Self> {
+        let (old, new) = (need_etcd_2x(before)?, need_etcd_2x(after)?);
         let dir = TempDir::with_prefix("ark-roll-").unwrap();
         let mut trio = prepare(dir.path());
         (0..MEMBERS).for_each(|n| trio.set_program(n, Program::Etcd2(old.clone())));
         trio.start_all();
         let backups = dir.path().join("backups");
-        let mut roll = Self {
+        let roll = Self {
             trio,
             old,
             new,
@@ -58,17 +64,20 @@ impl Roll {
             keys: 0,
             _dir: dir,
         };
-        roll.wait_version("2.1.0");
-        for number in 0..20 {
-            roll.trio.post_v2(number % MEMBERS, "queue", "job");
-        }
-        roll.request("PUT", "app/_hidden", "value=seen%20by%20no%20listing");
-        roll.request("PUT", "app/empty", "dir=true");
-        roll.request("PUT", "app/gone", "value=x");
-        roll.request("DELETE", "app/gone", "");
-        // Every member has a raft snapshot above the last POST: else 2.2 would give those keys other names.
-        roll.write(130);
+        roll.wait_version(&format!("{before}.0"));
         Some(roll)
+    }
+
+    fn write_every_kind(&mut self) {
+        for number in 0..20 {
+            self.trio.post_v2(number % MEMBERS, "queue", "job");
+        }
+        self.request("PUT", "app/_hidden", "value=seen%20by%20no%20listing");
+        self.request("PUT", "app/empty", "dir=true");
+        self.request("PUT", "app/gone", "value=x");
+        self.request("DELETE", "app/gone", "");
+        // Every member has a raft snapshot above the last POST: else 2.2 would give those keys other names.
+        self.write(130);
     }
 
     fn request(&self, method: &str, key: &str, form: &str) {
@@ -154,7 +163,6 @@ impl Roll {
         self.trio.set_program(n, Program::Etcd2(program.clone()));
     }
 
-    /// The archives of the shared backup dir.
     fn archives(&self) -> Vec<PathBuf> {
         archives_in(&self.backups)
     }

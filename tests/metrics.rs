@@ -360,9 +360,9 @@ fn metrics_that_cannot_be_written_do_not_go_unnoticed() {
     let ran = scene.snapshot(&["--json"]).exits(1);
     let error = ran.json_error();
     let message = error["message"].as_str().unwrap();
-    assert!(
-        message.starts_with("the snapshot is done, but its metrics could not be written: "),
-        "{message}"
+    assert_begins(
+        &message,
+        "the snapshot is done, but its metrics could not be written: ",
     );
     assert_eq!(error["kind"], "failed");
     // The archive is there, and stdout says so.

@@ -239,3 +239,47 @@ fn a_segment_that_2_0_has_not_renamed_is_in_the_archive_under_its_name() {
         "{told:#}"
     );
 }
+
+#[test]
+fn etcd_passes_over_a_raft_snapshot_that_is_a_link_to_nothing_or_a_directory() {
+    // As real 2.0.13, 2.1.3, 2.2.5 and 2.3.8 do: they rename it and load the one before.
+    let recording = unpack("start-verdicts");
+    let whole = recording.path("start-verdicts/cases/C-intact.etcd");
+    for kind in ["link", "directory"] {
+        let dir = TempDir::new().unwrap();
+        let data_dir = dir.path().join("data");
+        copy_dir(&whole, &data_dir);
+        let snap = data_dir.join("member/snap");
+        let newest = snap.join(names(&snap).pop().unwrap());
+        fs::remove_file(&newest).unwrap();
+        match kind {
+            "link" => symlink("nowhere", &newest).unwrap(),
+            _ => make_dir(&newest),
+        }
+        let verified = typed("verify --json {}", &[&data_dir]).exits(4).json();
+        let starts = &verified["targets"][0]["starts"];
+        let yes = json!({"2.0": "yes", "2.1": "yes", "2.2": "yes", "2.3": "yes"});
+        assert_eq!(*starts, yes, "{kind}: {verified:#}");
+    }
+}
+
+#[test]
+fn what_a_kill_left_before_the_log_changes_no_verdict_of_an_archive() {
+    // Seen: 2.0 was killed while it cut a segment, and later ones went on; it starts, and its archive was said not to.
+    let recording = unpack("start-verdicts");
+    let data_dir = recording.path("start-verdicts/cases/C-intact.etcd");
+    let wal = data_dir.join("member/wal");
+    let mut before = names(&wal);
+    before.truncate(2);
+    let left = wal.join(format!("{}.tmp", before[0]));
+    fs::rename(wal.join(&before[0]), left).unwrap();
+    fs::remove_file(wal.join(&before[1])).unwrap();
+    let (archive, _) = snapshot(&data_dir, &recording.path("backups"), &["--all"]);
+    for target in [data_dir, archive] {
+        let verified = typed("verify --json {}", &[&target]).exits(0).json();
+        assert_eq!(
+            verified["targets"][0]["starts"]["2.0"], "yes",
+            "{verified:#}"
+        );
+    }
+}

@@ -156,10 +156,7 @@ fn an_old_server_certificate_is_called_what_it_is_and_can_be_pinned() {
             "{name}: {silence}"
         );
         let silence = server.silence(pinned(&other));
-        assert!(
-            silence.to_string().contains("not pinned"),
-            "{name}: {silence}"
-        );
+        assert_has(&silence.to_string(), "not pinned");
         // As it is printed, on the command line.
         let line = "downgrade check --endpoints {} --pin-sha256 {}";
         let ran = typed(line, &[&server.url, &pin]).exits(3);
@@ -206,6 +203,11 @@ fn an_old_client_certificate_is_sent_and_never_called_a_strangers() {
     let why = |cert, key| Cluster::new(&client(cert, key)).unwrap_err();
     let short = why("short", "short").to_string();
     assert!(short.contains("an RSA key of 1024 bits"), "{short}");
+    let pair = [dir.join("short.pem"), dir.join("short.key")];
+    let line = "downgrade check --endpoints {} --cacert {} --cert {} --key {}";
+    let ran = typed(line, &[&server.url, &ca, &pair[0], &pair[1]]);
+    let hint = "pass a client certificate with an RSA key of 2048 bits or more";
+    ran.exits(2).says("an RSA key of 1024 bits").says(hint);
     for (cert, key) in [("version-1", "server"), ("server", "version-1")] {
         let error = why(cert, key);
         assert!(matches!(error, AccessError::KeyMismatch { .. }), "{error}");

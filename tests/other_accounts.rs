@@ -7,6 +7,7 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown, symlink};
 
 use crate::support::prelude::*;
+use crate::support::relabel_member::make_unreachable;
 
 const ETCD: u32 = 1234;
 
@@ -184,6 +185,53 @@ fn swapping_a_directory_of_the_member_has_no_file_of_roots_archived() {
         tries += 1;
     }
     drop(attacker);
+}
+
+#[test]
+fn swapping_what_a_backup_or_a_way_home_stages_has_nothing_of_roots_changed() {
+    // The same account owns the backup dirs, the data dir and the WAL dir.
+    only_with!(need_root() && need("setpriv") && need("perl"));
+    let scene = Scene::new();
+    let victim = scene.path("victim");
+    make_dir(&victim);
+    fs::write(victim.join("of-root"), "stays").unwrap();
+    let before = (tree(&victim), owner(&victim));
+    let source = scene.path("source");
+    let recording = unpack("ops-2.1");
+    let alone = recording.data_dir("ops-2.1");
+    make_unreachable(&alone);
+    let member = scene.theirs("member");
+    let [backups, copies] = ["backups", "copies"].map(|name| scene.theirs(name));
+    let places = [&backups, &copies, &member, &member.join("data/member")];
+    let attackers = places.map(|place| as_etcd(SWAP, &[place, &victim]));
+    let until = Instant::now() + Duration::from_secs(3);
+    let mut tries = 0;
+    while tries < 3 || Instant::now() < until {
+        for path in ["data", "wal"] {
+            let _ = fs::remove_dir_all(member.join(path));
+        }
+        copy_dir(&alone, &member.join("data"));
+        fs::rename(member.join("data/member/wal"), member.join("wal")).unwrap();
+        for path in ["data", "data/member", "wal"] {
+            chown(member.join(path), Some(ETCD), Some(ETCD)).unwrap();
+        }
+        let home = "downgrade run --offline --settle 0 --data-dir {} --wal-dir {} --move-wal --backup-dir {}";
+        let home = typed(home, &[&member.join("data"), &member.join("wal"), &copies]);
+        let line = "snapshot --all --data-dir {} --backup-dir {}";
+        let taken = typed(line, &[&source, &backups]);
+        let copied = typed("copy {} {}", &[&backups, &copies]);
+        let pruned = typed("prune {} --keep-last 2", &[&backups]);
+        for ran in [home, taken, copied, pruned] {
+            assert!(!ran.stderr.contains("panicked"), "{ran:#?}");
+            let now = (tree(&victim), owner(&victim));
+            assert_eq!(now, before, "after {tries}: {ran:#?}");
+        }
+        tries += 1;
+    }
+    drop(attackers);
+    // Without them it goes on.
+    let line = "snapshot --data-dir {} --backup-dir {}";
+    typed(line, &[&source, &scene.theirs("more")]).exits(0);
 }
 
 /// A program that would go on for ever: it ends with the test, also where that fails.
@@ -374,9 +422,21 @@ fn what_a_symlink_of_another_owner_leads_to_comes_into_no_archive() {
     }
     take().exits(3).says("belongs to another owner");
     typed("verify {}", &[&source]).exits(3);
-    // And so may a directory.
+    chown(&away, Some(0), Some(0)).unwrap();
     fs::remove_file(&at).unwrap();
     fs::rename(&away, &at).unwrap();
+    chown(source.join("member"), Some(0), Some(0)).unwrap();
+    // And so may a raft snapshot.
+    let raft_snapshot = decode::snaps(&source.join("member/snap")).remove(0);
+    fs::rename(&raft_snapshot, &away).unwrap();
+    symlink(&away, &raft_snapshot).unwrap();
+    let followed = format!("`{}` is a symbolic link, and", raft_snapshot.display());
+    assert_has(&take().exits(0).stdout, &followed);
+    chown(&away, Some(ETCD), Some(ETCD)).unwrap();
+    take().exits(3).says("belongs to another owner");
+    fs::remove_file(&raft_snapshot).unwrap();
+    fs::rename(&away, &raft_snapshot).unwrap();
+    // And a directory.
     fs::rename(source.join("member/wal"), scene.path("elsewhere")).unwrap();
     symlink(scene.path("elsewhere"), source.join("member/wal")).unwrap();
     typed("verify {}", &[&source]).exits(0);

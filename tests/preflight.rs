@@ -51,13 +51,11 @@ impl Scene {
         ark::snapshot(&self.data_dir(number), self.backups.path(), &label).0
     }
 
-    /// What `preflight` says with the endpoints alone and `flags`.
     fn asked(&self, flags: &[&str]) -> Ran {
         let endpoints = self.fake.endpoints();
         typed_with("preflight --endpoints {}", &[&endpoints], flags)
     }
 
-    /// What it says on infra0, given everything, and `flags`.
     fn on_infra0(&self, flags: &[&str]) -> Ran {
         let dir = self.data_dir(0);
         self.on(&dir, flags)
@@ -71,7 +69,6 @@ impl Scene {
     }
 }
 
-/// The check `id` of what was said as JSON.
 #[track_caller]
 fn check(ran: &Ran, id: &str) -> Value {
     let all = ran.json()["checks"].clone();
@@ -81,7 +78,6 @@ fn check(ran: &Ran, id: &str) -> Value {
         .clone()
 }
 
-/// The checks that failed, by id.
 fn failed(ran: &Ran) -> Vec<String> {
     with_status(ran, "failed")
 }
@@ -352,21 +348,6 @@ mod members {
     }
 
     #[test]
-    fn if_none_answers_nothing_passes_that_they_would_have_told() {
-        let ran = after(|fake| {
-            for member in fake.members() {
-                member.down();
-            }
-        });
-        for id in ["health", "leader", "membership", "cluster-version"] {
-            let told = check(&ran, id);
-            assert_eq!(told["status"], "warning", "{told}");
-            assert_eq!(told["evidence"][0], "not checked: no member answered");
-        }
-        refused(ran, "versions", "infra0 does not answer");
-    }
-
-    #[test]
     fn an_endpoint_where_nothing_listens_is_named_once_with_the_reason() {
         let args = ["preflight", "--endpoints", "http://127.0.0.1:1"];
         let ran = ark(args).exits(3);
@@ -495,18 +476,6 @@ mod data_dirs {
     }
 
     #[test]
-    fn one_of_another_cluster_fails() {
-        let scene = Scene::before();
-        let other = unpack("mem-a");
-        let ran = scene.on(&other.data_dir("mem-a"), &["--json"]).exits(3);
-        let told = check(&ran, "data-dir");
-        assert_eq!(told["status"], "failed");
-        assert_has(&told, "belongs to another cluster");
-        // The data dir, too, tells which member these archives belong to.
-        assert_eq!(check(&ran, "own-backup")["status"], "failed");
-    }
-
-    #[test]
     fn one_that_is_not_there_fails_with_the_reason() {
         let scene = Scene::before();
         let nowhere = scene.backups.path().join("nowhere");
@@ -554,12 +523,7 @@ mod data_dirs {
         assert!(told["hint"].as_str().unwrap().contains("wait 2 minutes"));
         let lifted = check(&run(&["--size-limit", "500MB"]).exits(0), "data-size");
         assert_eq!(lifted["status"], "warning");
-        assert!(
-            lifted["hint"]
-                .as_str()
-                .unwrap()
-                .starts_with("wait 2 minutes")
-        );
+        assert_begins(&lifted["hint"].as_str().unwrap(), "wait 2 minutes");
         // Its one raft snapshot is at 61, the marker of the next one at 122: etcd's default of 10,000 is not what it ran with.
         let way_back = &accepted.json()["way_back"];
         assert_eq!(way_back["entries_per_raft_snapshot"], 61);
@@ -578,7 +542,8 @@ mod data_dirs {
         };
         let told = check(&run(&["--wal-dir", wal.to_str().unwrap()]), "wal-dir");
         assert_eq!(told["status"], "failed");
-        assert!(told.to_string().contains("2.1 has no --wal-dir"), "{told}");
+        let words = [wal.to_str().unwrap(), "2.1 has no --wal-dir", "member/wal"];
+        assert_has_each(&told, &words);
         // Not given, the segments are not found at all.
         let told = check(&run(&[]), "data-dir");
         assert_eq!(told["status"], "failed");
@@ -617,12 +582,7 @@ mod data_dirs {
         // Without the store a read that is answered proves nothing: a guest may read, too.
         let ran = ark(args.iter().chain(&user)).exits(0);
         let told = check(&ran, "auth");
-        assert!(
-            told["evidence"][0]
-                .as_str()
-                .unwrap()
-                .starts_with("not checked")
-        );
+        assert_begins(&told["evidence"][0].as_str().unwrap(), "not checked");
     }
 }
 
@@ -686,14 +646,6 @@ mod archives {
     }
 
     #[test]
-    fn one_missing_fails() {
-        let ran = after(|scene| fs::remove_file(&of(scene, 2)[0]).unwrap());
-        refused(ran, "all-backups", "infra2: no archive here");
-        let ran = after(|scene| fs::remove_file(&of(scene, 0)[0]).unwrap());
-        refused(ran, "own-backup", "no archive of infra0");
-    }
-
-    #[test]
     fn a_backup_dir_that_is_not_there_fails() {
         let ran = after(|scene| fs::remove_dir_all(scene.backups.path()).unwrap());
         refused(ran, "own-backup all-backups", "there is no backup dir");
@@ -728,18 +680,6 @@ mod archives {
     }
 
     #[test]
-    fn those_of_another_cluster_do_not_count() {
-        let ran = after(|scene| {
-            for number in 0..3 {
-                fs::remove_file(&of(scene, number)[0]).unwrap();
-            }
-            let other = unpack("mem-a");
-            ark::snapshot(&other.data_dir("mem-a"), scene.backups.path(), &[]);
-        });
-        refused(ran, "own-backup all-backups", "no archive of infra0");
-    }
-
-    #[test]
     fn those_of_another_cluster_with_the_same_members_do_not_count() {
         let ran = after(|scene| {
             for number in 0..3 {
@@ -770,19 +710,8 @@ fn what_cannot_be_meant_is_wrong_usage() {
             "is not an upgrade by one minor release",
         ),
         (&["--from", "2.x"], "a release is two numbers"),
-        (
-            &["--max-backup-age", "24"],
-            "not a valid duration: write it like",
-        ),
         (&["--max-backup-age", "0h"], "it must be longer than 0s"),
-        (
-            &["--max-backup-age=-1h"],
-            "not a valid duration: write it like",
-        ),
-        (
-            &["--interval", "soon"],
-            "not a valid duration: write it like",
-        ),
+        (&["--interval", "soon"], "not a valid duration"),
     ] {
         ark(endpoints.iter().chain(flags)).exits(2).says(words);
     }

@@ -15,7 +15,6 @@ use crate::support::prelude::*;
 /// How long it may take until a change is shown; the machine is busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A watch under way.
 struct Watch {
     child: Child,
     lines: Receiver<String>,
@@ -38,7 +37,6 @@ impl Watch {
         self.lines.recv_timeout(PATIENCE).expect("nothing is told")
     }
 
-    /// The next line that has all of `words` in it.
     #[track_caller]
     fn line_with(&self, words: &[&str]) -> String {
         loop {

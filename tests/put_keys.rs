@@ -94,7 +94,10 @@ fn a_directory_is_deleted_and_put_back(server: SocketAddr, data_dir: &Path, scra
     assert_eq!(*counts, expected);
     let planned = put_keys(&archive, "/app", server, &["--dry-run", "-v"]).exits(0);
     assert_has(&planned.stdout, "change        /app/stays  (stays)\n");
-    assert_has(&planned.stdout, "1 with another value or expiration (stay)");
+    assert_has(
+        &planned.stdout,
+        "1 with another value or expiration (not changed)",
+    );
     assert_has(
         &planned.stdout,
         "expired       /app/config/short  (left out)\n",

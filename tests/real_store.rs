@@ -56,7 +56,6 @@ impl Setting {
     }
 }
 
-/// All that a server said of its keys at one moment.
 #[derive(Clone, Debug)]
 struct Answers {
     /// The answer for `/`, which shows no hidden node.

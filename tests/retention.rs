@@ -54,7 +54,6 @@ impl Place {
         ark(args.into_iter().chain(flags.iter().copied()))
     }
 
-    /// The archives, without the files beside them.
     fn archives(&self) -> Vec<String> {
         let mut all = names(&self.backups());
         all.retain(|name| name.ends_with(".tar.zst"));

@@ -25,7 +25,6 @@ pub(crate) fn rewind(targets: &[&Path], out: &Path, flags: &[&str]) -> Ran {
     typed_with("--json rewind --out {}", &[&out], &more)
 }
 
-/// The new archives by the id of their member.
 pub(crate) fn archives(told: &Value) -> BTreeMap<u64, PathBuf> {
     let members = told["members"].as_array().unwrap();
     let pair = |member: &Value| {
@@ -41,7 +40,6 @@ pub(crate) fn keys(target: &Path) -> Value {
     told.exits(0).json()
 }
 
-/// The values of all keys, by name.
 fn values(answer: &Value) -> BTreeMap<String, Value> {
     fn walk(node: &Value, found: &mut BTreeMap<String, Value>) {
         if let (Some(key), Some(value)) = (node["key"].as_str(), node.get("value")) {
@@ -541,6 +539,9 @@ fn a_raft_snapshot_from_before_and_a_log_from_after_the_move_are_spliced() {
             "which entry moved the cluster version to 2.2 or more cannot be told: as of entry 343 it was below, as of entry {by} it was not, and between them entries {missing} are missing; `--to index:343` goes back to before the move"
         );
         assert_eq!(message, expected);
+        // So does the gate, whose command is refused for the same reason.
+        let gate = typed("downgrade check --offline {} {}", &[&before, log]);
+        assert_has(&gate.exits(3).stdout, "`--to index:343`");
         // As it says.
         let to = dir.path().join(format!("instead-{by}"));
         let told = rewind(&[&before, log], &to, &["--to", "index:343"]).exits(0);
@@ -736,7 +737,7 @@ fn the_plan_is_told_in_pictures_and_plain_words() {
     let line = "rewind --dry-run --base infra0 {} {} {}";
     let told = typed(line, &[&one, &two, &three]).exits(0);
     for text in [
-        "cluster aa1662aca318a75f taken back to entry 450",
+        "rewind of cluster aa1662aca318a75f to entry 450",
         "the last before 2.2.0, which entry 451 set",
         "2026-11-22 07:10:56 UTC by the log's own clock, which ends at 2026-11-22 07:11:00",
         "  1 infra0    ━━━━━━━━━━━━◆━━━━━━━━━━━◆━━━━━━━━━━━━◆━━━━━━━━━━━◆━━━━━━━━━━━━",

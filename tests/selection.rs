@@ -208,18 +208,12 @@ fn an_archive_is_named_by_a_part_of_its_name_wherever_one_is_read() {
 
     let told = with(&["inspect", "infra1"]).exits(2).json_error();
     let message = told["message"].as_str().unwrap();
-    assert!(
-        message.starts_with("`infra1` is in the names of 4 archives in `"),
-        "{message}"
-    );
+    assert_begins(&message, "`infra1` is in the names of 4 archives in `");
     assert!(message.contains(old) && message.contains(new), "{message}");
     let told = with(&["restore", "2", "--data-dir", &scene.path("restored")]).exits(2);
-    assert!(
-        told.json_error()["message"]
-            .as_str()
-            .unwrap()
-            .ends_with(", and 4 more"),
-        "{told:#?}"
+    assert_ends(
+        &told.json_error()["message"].as_str().unwrap(),
+        ", and 4 more",
     );
     scene
         .run("copy", &[&to, "infra1"])
@@ -394,4 +388,28 @@ fn what_latest_passes_over_is_named_and_never_taken() {
     fs::remove_file(&path).unwrap();
     night.ago(place.path(), 9.0, |_| ());
     typed("inspect latest --backup-dir {}", &[&place.path()]).exits(0);
+}
+
+#[test]
+fn an_archive_that_a_wrong_clock_made_the_newest_is_not_taken_for_it() {
+    // Seen: after the clock went back two hours, `latest` was the archive from before 15 acknowledged writes.
+    let scene = scene();
+    let night = Night::of(&scene.backups.join(&scene.names[0]));
+    for hours_of_longest in [9.0, -9.0] {
+        let place = tempfile::tempdir_in(scene.dir.path()).unwrap();
+        night.ago(place.path(), 3.0, |_| ());
+        let longest = night.ago(place.path(), hours_of_longest, |manifest| {
+            manifest["member"]["position"]["index"] = json!(9999);
+        });
+        let told = typed("inspect latest --json --backup-dir {}", &[&place.path()]).exits(3);
+        let message = told.json_error()["message"].as_str().unwrap().to_owned();
+        assert_has(&message, "cannot be told");
+        assert_has(&message, longest.file_name().unwrap().to_str().unwrap());
+        assert_has(&message, "ends at entry 9999");
+        let status = typed("status {}", &[&place.path()]).exits(1);
+        assert_has(
+            &status.stdout,
+            "an archive with a longer log than the newest is dated",
+        );
+    }
 }

@@ -161,6 +161,37 @@ fn a_member_whose_cluster_runs_is_not_put_back() {
 }
 
 #[test]
+fn a_cluster_that_has_moved_since_is_asked_where_it_is_now() {
+    // Seen: every member got new URLs, an archive from before asked only the old ones, and 20 acknowledged writes were lost.
+    let scene = Scene::new(3);
+    let nowhere = scene.fake.as_encoded();
+    let nowhere = nowhere
+        .iter()
+        .map(|(id, name, _)| (*id, name.as_str(), "http://127.0.0.1:9"));
+    let old = scene.dir.path().join("old");
+    small_member_of(&old, &nowhere.collect::<Vec<_>>());
+    let apart = scene.dir.path().join("apart");
+    let (alone, _) = snapshot(&old, &apart, &[]);
+    restore(&alone, &scene.target(), &[])
+        .exits(0)
+        .says("none of the 3 members");
+    // The data dir that it would replace knows the new ones.
+    fs::remove_dir_all(scene.target()).unwrap();
+    copy_dir(&scene.dir.path().join("source"), &scene.target());
+    let before = tree(&scene.target());
+    restore(&alone, &scene.target(), &["--replace"])
+        .exits(3)
+        .says("answers at http://127.0.0.1");
+    assert_eq!(tree(&scene.target()), before);
+    // The disk is lost: a later archive beside it knows them.
+    fs::remove_dir_all(scene.target()).unwrap();
+    snapshot(&scene.dir.path().join("source"), &apart, &[]);
+    restore(&alone, &scene.target(), &[])
+        .exits(3)
+        .says("answers at http://127.0.0.1");
+}
+
+#[test]
 fn a_member_of_a_silent_cluster_is_restored_with_a_plain_warning() {
     let scene = Scene::new(3);
     for member in scene.fake.members() {
@@ -296,8 +327,10 @@ fn a_target_that_cannot_take_the_archive_is_said_before_anybody_is_asked() {
         .collect();
     assert!(asked.is_empty(), "{asked:?}");
     // A certificate without its key is wrong usage.
-    let usage = scene.restore(&["--cert", "x.pem"]).exits(2);
-    usage.says("go together");
+    for lone in ["--cert", "--key"] {
+        let usage = scene.restore(&[lone, "x.pem"]).exits(2);
+        usage.says("go together");
+    }
     scene
         .restore(&["--cacert", "/dev/null"])
         .exits(2)
@@ -429,7 +462,6 @@ fn a_wal_dir_without_a_log_does_not_hide_the_member_that_would_be_replaced() {
     }
 }
 
-/// Flips a bit in the middle of a member's only segment.
 fn damage(data: &Path) {
     let segment = crate::support::decode::segments(&data.join("member/wal")).remove(0);
     flip_middle(&segment);

@@ -66,7 +66,6 @@ fn archived(data: &Path, work: &Path) -> Result<(Verdicts, Manifest), CaptureErr
     Ok((verdicts, archive.manifest().clone()))
 }
 
-/// What the tool says against itself of one data dir, if anything.
 fn contradiction(damaged: &Damaged, work: &Path) -> Option<String> {
     let before = start_verdicts(&damaged.path, None, true).unwrap();
     let data_dir = DataDir::open(&damaged.path, None).ok()?;

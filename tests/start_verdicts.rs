@@ -4,6 +4,7 @@ use etcd_ark::data_dir::start::start_verdicts;
 use etcd_ark::etcd::start::{Verdict, Verdicts};
 
 use crate::rewind::{entry, hard_state, rewrite};
+use crate::support::damages::BASES;
 use crate::support::decode::{Field, FrameRead, fields, frames, log, segments};
 use crate::support::encode::{
     ENTRY, LENGTH_WORD, Message, NORMAL, SegmentBuilder, conf_change, request, segment_name,
@@ -74,19 +75,8 @@ fn every_verdict_is_that_of_the_real_server() {
 /// The removal of `mem-b` is in its own log, but not known to be committed.
 #[test]
 fn what_servers_left_when_they_stopped_starts_on_their_own_release() {
-    for (name, dir, own) in [
-        ("v20", "v20", "2.0"),
-        ("v23", "v23", "2.3"),
-        ("ops-2.1", "ops-2.1", "2.1"),
-        ("ops-2.2", "ops-2.2", "2.2"),
-        ("auth", "auth", "2.1"),
-        ("gap-follower", "gap-follower", "2.1"),
-        ("mem-a", "mem-a", "2.1"),
-        ("mem-b", "mem-b", "2.1"),
-        ("mem-d", "mem-d", "2.1"),
-        ("upgrade-story", "2-backup-infra1", "2.1"),
-        ("upgrade-story", "3-after-upgrade-infra0", "2.2"),
-    ] {
+    let others = [("ops-2.1", "ops-2.1", "2.1"), ("ops-2.2", "ops-2.2", "2.2")];
+    for (name, dir, own) in BASES.into_iter().chain(others) {
         let recording = unpack(name);
         let verdicts = start_verdicts(&recording.data_dir(dir), None, true).unwrap();
         for (line, verdict) in &verdicts {
@@ -283,10 +273,8 @@ fn what_is_rarely_wrong_with_a_data_dir_has_the_verdict_of_the_real_servers() {
     }
 }
 
-/// Damages the directory of the raft snapshots, or what is beside it.
 type Damage = fn(&Path);
 
-/// Changes the store in the newest raft snapshot.
 fn change_store(snap: &Path, change: fn(&mut String)) {
     let newest = names(snap).pop().unwrap();
     let part = |bytes: &[u8], number: u64| {

@@ -222,9 +222,9 @@ fn an_archive_that_cannot_be_opened_is_a_warning_unless_it_is_the_newest() {
     fs::write(&old, b"torn").unwrap();
     let ran = status(backups, &[]).exits(1);
     let told = text(&ran, backups);
-    assert!(
-        told.starts_with("ETCD-ARK WARNING: an archive cannot be opened: `DIR/etcd-infra0-"),
-        "{told}"
+    assert_begins(
+        &told,
+        "ETCD-ARK WARNING: an archive cannot be opened: `DIR/etcd-infra0-",
     );
     let old = members[1].ago(backups, 400.0, |_| {});
     fs::write(&old, b"torn").unwrap();
@@ -235,11 +235,9 @@ fn an_archive_that_cannot_be_opened_is_a_warning_unless_it_is_the_newest() {
     fs::write(&newest, b"torn").unwrap();
     let ran = status(backups, &[]).exits(2);
     let told = text(&ran, backups);
-    assert!(
-        told.starts_with(
-            "ETCD-ARK CRITICAL: infra0: newest archive cannot be opened: `DIR/etcd-infra0-"
-        ),
-        "{told}"
+    assert_begins(
+        &told,
+        "ETCD-ARK CRITICAL: infra0: newest archive cannot be opened: `DIR/etcd-infra0-",
     );
     assert_has(
         &told,
@@ -267,23 +265,23 @@ fn no_archive_is_critical_and_no_look_is_unknown() {
         "ETCD-ARK CRITICAL: no archive of a member infra9 in DIR",
     );
     let ran = status(backups, &["--max-age", "500ms"]).exits(2);
-    assert!(
-        text(&ran, backups).ends_with("3.0 hours old, over less than a second"),
-        "{ran:#?}"
+    assert_ends(
+        &text(&ran, backups),
+        "3.0 hours old, over less than a second",
     );
     fs::write(&archive, b"torn").unwrap();
     let ran = status(backups, &[]).exits(2);
-    assert!(
-        text(&ran, backups).starts_with("ETCD-ARK CRITICAL: no archive in DIR can be read: "),
-        "{ran:#?}"
+    assert_begins(
+        &text(&ran, backups),
+        "ETCD-ARK CRITICAL: no archive in DIR can be read: ",
     );
     // As for a user without read access: it may or may not be valid.
     fs::remove_file(&archive).unwrap();
     fs_err::os::unix::fs::symlink("nowhere", &archive).unwrap();
     let ran = status(backups, &[]).exits(3);
-    assert!(
-        text(&ran, backups).starts_with("ETCD-ARK UNKNOWN: failed to open `DIR/etcd-infra0-"),
-        "{ran:#?}"
+    assert_begins(
+        &text(&ran, backups),
+        "ETCD-ARK UNKNOWN: failed to open `DIR/etcd-infra0-",
     );
 }
 

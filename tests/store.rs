@@ -12,60 +12,6 @@ use crate::support::encode;
 use crate::support::prelude::*;
 use crate::support::trio::without_ttl;
 
-/// A data directory that was recorded, with what its server answered before it stopped.
-struct Server {
-    /// The archive in `testdata/`.
-    recording: &'static str,
-    /// The data directory in it.
-    dir: &'static str,
-    /// What the names of the answers begin with.
-    answers: &'static str,
-}
-
-const fn server(recording: &'static str, dir: &'static str, answers: &'static str) -> Server {
-    Server {
-        recording,
-        dir,
-        answers,
-    }
-}
-
-/// Recordings of one server each.
-const SINGLE: [Server; 10] = [
-    server("auth", "auth", "auth"),
-    server("gap-follower", "gap-follower", "gap-follower"),
-    server("mem-a", "mem-a", "mem-a"),
-    server("mem-d", "mem-d", "mem-d"),
-    server("multisegment", "multisegment", "multisegment"),
-    server("ops-2.1", "ops-2.1", "ops-2.1"),
-    server("ops-2.2", "ops-2.2", "ops-2.2"),
-    server("v20", "v20", "v20"),
-    server("v23", "v23", "v23"),
-    server("waldir", "waldir", "waldir"),
-];
-
-/// The directories of the upgrade.
-const UPGRADE: [Server; 6] = [
-    server("upgrade-story", "2-backup-infra0", "2-backup-infra0"),
-    server("upgrade-story", "2-backup-infra1", "2-backup-infra1"),
-    server("upgrade-story", "2-backup-infra2", "2-backup-infra2"),
-    server(
-        "upgrade-story",
-        "3-after-upgrade-infra0",
-        "3-after-upgrade.infra0",
-    ),
-    server(
-        "upgrade-story",
-        "3-after-upgrade-infra1",
-        "3-after-upgrade.infra1",
-    ),
-    server(
-        "upgrade-story",
-        "3-after-upgrade-infra2",
-        "3-after-upgrade.infra2",
-    ),
-];
-
 /// Answers of the upgrade that no directory was recorded with; stories of their own hold them against directories.
 const UPGRADE_OTHERS: [&str; 5] = [
     "1-before-upgrade.infra0",
@@ -85,12 +31,11 @@ struct Target {
 impl Server {
     /// The directory as it is, an archive of its live set, and one of everything, which go into `scratch`.
     fn targets(&self, recording: &Recording, scratch: &Path) -> [Target; 3] {
-        let data = recording.data_dir(self.dir);
-        let flags = wal_flags(recording, self.dir);
+        let source = Source::of(recording, self.dir);
+        let flags = source.wal_flags();
         let archive = |name: &str, scope: &[&str]| {
-            let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
             let flags = [&flags, scope].concat();
-            let (path, _) = snapshot(&data, &scratch.join(self.dir).join(name), &flags);
+            let (path, _) = snapshot(&source.data, &scratch.join(self.dir).join(name), &flags);
             Target {
                 path,
                 flags: Vec::new(),
@@ -100,8 +45,8 @@ impl Server {
         let live = archive("live set", &[]);
         let all = archive("everything", &["--all"]);
         let data = Target {
-            path: data,
-            flags,
+            path: source.data.clone(),
+            flags: flags.into_iter().map(str::to_owned).collect(),
             what: self.dir.to_owned(),
         };
         [data, live, all]
@@ -118,32 +63,12 @@ impl Server {
     }
 }
 
-/// Where the segments of a recorded directory are.
-fn wal_dir(recording: &Recording, dir: &str) -> PathBuf {
-    let dedicated = recording.path(format!("{dir}.wal"));
-    if dedicated.is_dir() {
-        return dedicated;
-    }
-    recording.data_dir(dir).join("member/wal")
-}
-
-/// The flags that name a dedicated WAL directory, if there is one.
-fn wal_flags(recording: &Recording, dir: &str) -> Vec<String> {
-    let wal = wal_dir(recording, dir);
-    if wal.ends_with("member/wal") {
-        return Vec::new();
-    }
-    vec!["--wal-dir".to_owned(), wal.to_str().unwrap().to_owned()]
-}
-
-/// Runs a command on a target, with flags or arguments behind it.
 fn run<A: AsRef<OsStr>>(command: &[&str], target: &Path, flags: impl AsRef<[A]>) -> Ran {
     let command = command.iter().map(OsStr::new);
     let flags = flags.as_ref().iter().map(AsRef::as_ref);
     ark(command.chain([target.as_os_str()]).chain(flags))
 }
 
-/// What `keys --json` says.
 #[track_caller]
 fn keys<A: AsRef<OsStr>>(target: &Path, flags: impl AsRef<[A]>) -> Value {
     run(&["--json", "keys"], target, flags).exits(0).json()
@@ -428,7 +353,6 @@ fn difference<'a>(
     found
 }
 
-/// A POST in a log.
 #[derive(Debug)]
 struct Post {
     raft_index: u64,
@@ -443,7 +367,7 @@ fn posts(recording: &Recording, dir: &str) -> Vec<Post> {
         let bytes = decode::bytes(request, field).to_vec();
         String::from_utf8(bytes).unwrap()
     };
-    let normal = decode::entries(&wal_dir(recording, dir))
+    let normal = decode::entries(&Source::of(recording, dir).wal_dir())
         .into_iter()
         .filter(|(_, (kind, data))| *kind == encode::NORMAL && !data.is_empty());
     let posts = normal.filter_map(|(raft_index, (_, request))| {

@@ -13,10 +13,8 @@ use crossbeam_channel::{Sender, bounded};
 use crate::etcd::digest::{Digest, Hasher};
 use crate::thread_pool::{Lent, WorkerDied, start};
 
-/// How many parts may wait.
 const WAITING: usize = 16;
 
-/// A part of a shared buffer.
 #[derive(Clone)]
 pub(crate) struct Part {
     buffer: Arc<Lent>,

@@ -25,7 +25,6 @@ const LAST_LINE: &[u8] = b"\n---";
 /// The start of an age file in ASCII armor.
 const ARMOR: &[u8] = b"-----BEGIN AGE ENCRYPTED FILE-----";
 
-/// The recipients of an encrypted archive.
 pub struct Recipients(Vec<x25519::Recipient>);
 
 /// The private keys for encrypted archives.
@@ -54,7 +53,6 @@ pub enum KeyError {
     IdentityFile(String),
 }
 
-/// Why an encrypted file cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EncryptionFault {
     #[error("it is encrypted, and no identity was given")]
@@ -152,7 +150,6 @@ impl Identities {
         Ok(Self(all))
     }
 
-    /// The plaintext of the encrypted file `outside`.
     pub fn decrypt(
         &self,
         outside: Arc<dyn Source>,

@@ -59,7 +59,6 @@ impl ArchiveError {
     }
 }
 
-/// What is wrong with an archive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArchiveFault {
     #[error(transparent)]

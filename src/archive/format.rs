@@ -27,7 +27,6 @@ pub const FRAME: usize = 1 << 20;
 pub const MAX_FRAME: u32 = 16 << 20;
 /// Bytes of the seek table's end: the count, the descriptor, the magic.
 pub const TABLE_FOOTER: usize = 9;
-/// Bytes of a digest.
 const DIGEST: usize = 32;
 /// Bytes of a skippable frame's head.
 const SKIPPABLE_HEAD: usize = 8;

@@ -8,7 +8,6 @@ use crate::archive::format::{Frame, TailFault, write_tail};
 use crate::archive::{Archive, ArchiveError, ArchiveFault};
 use crate::etcd::digest::Hasher;
 
-/// A check of one archive's bytes.
 pub struct FrameCheck<'a> {
     archive: &'a Archive,
     frames: std::iter::Enumerate<std::slice::Iter<'a, Frame>>,

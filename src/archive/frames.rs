@@ -77,7 +77,6 @@ pub(super) struct FrameStream {
     waiting: VecDeque<(usize, Frame)>,
     now: Arc<Lent>,
     at: usize,
-    /// Takes the digest of the file's bytes.
     packed: Option<Digester>,
     /// The end of the frames, in bytes from the start of the file.
     end: u64,

@@ -20,13 +20,11 @@ use crate::etcd::text::printable;
 use crate::fs::owner::Owner;
 
 pub const MANIFEST: &str = "manifest.json";
-/// The name of the list of digests in the archive.
 pub const SUMS: &str = "SHA256SUMS";
 /// The directories of every archive, in the order they are written.
 pub const DIRECTORIES: [&str; 3] = ["member/", "member/snap/", "member/wal/"];
 /// The permission bits that a file may have: neither setuid nor setgid.
 pub const FILE_MODE: u32 = 0o777;
-/// The mode bits that a directory may have.
 pub const DIRECTORY_MODE: u32 = 0o7777;
 /// The longest file name accepted below `member/snap` and `member/wal`: what fits into a tar header's
 /// name field.
@@ -41,14 +39,12 @@ pub struct Format {
     pub minor: u32,
 }
 
-/// The program that wrote an archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
     pub name: String,
     pub version: String,
 }
 
-/// Which files of a data dir are in the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
@@ -58,7 +54,6 @@ pub enum Scope {
     Damaged,
 }
 
-/// A file's role for the member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -93,7 +88,6 @@ pub struct FileEntry {
 }
 
 impl FileEntry {
-    /// Its owner in the data dir.
     pub fn owner(&self) -> Owner {
         let (uid, gid) = (self.uid, self.gid);
         Owner { uid, gid }
@@ -110,7 +104,6 @@ pub struct DirectoryEntry {
 }
 
 impl DirectoryEntry {
-    /// Its owner in the data dir.
     pub fn owner(&self) -> Owner {
         let (uid, gid) = (self.uid, self.gid);
         Owner { uid, gid }
@@ -126,7 +119,6 @@ pub struct Sizes {
     pub directory: u64,
 }
 
-/// The content of `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     pub format: Format,
@@ -154,12 +146,10 @@ pub struct Manifest {
     pub damage: Option<Damage>,
 }
 
-/// What is wrong with a damaged data dir.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damage {
     /// Files that are corrupt, or could not be opened.
     pub files: Vec<DamagedFile>,
-    /// Parts of files that could not be read.
     pub unreadable: Vec<Unreadable>,
     /// Why etcd could not start from the files together, if known.
     pub start: Option<String>,
@@ -183,7 +173,6 @@ pub struct Unreadable {
 }
 
 impl Damage {
-    /// Whether nothing is wrong.
     pub fn is_none(&self) -> bool {
         self.files.is_empty() && self.unreadable.is_empty() && self.start.is_none()
     }
@@ -213,7 +202,6 @@ pub struct Rewind {
     pub derived_from: Vec<Origin>,
 }
 
-/// One input of a rewind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     pub name: String,
@@ -306,7 +294,6 @@ impl Manifest {
         self.files.iter().any(|file| file.role == Role::V3Backend)
     }
 
-    /// The bytes of `manifest.json`.
     pub fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut json = serde_json::to_vec_pretty(self)?;
         json.push(b'\n');
@@ -380,7 +367,6 @@ impl FileEntry {
     }
 }
 
-/// The kind that a path's name gives.
 pub fn kind_of(path: &str) -> FileKind {
     FileKind::of(path)
 }

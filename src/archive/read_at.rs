@@ -37,7 +37,6 @@ pub struct FileSource {
 }
 
 impl FileSource {
-    /// Opens the regular file at `path`.
     pub fn open(path: &Path) -> Result<Self, ArchiveError> {
         // Does not block: a FIFO with an archive's name must not stop a whole `list`.
         let mut options = File::options();

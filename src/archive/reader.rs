@@ -112,7 +112,6 @@ impl Archive {
         &self.manifest
     }
 
-    /// The total size of its files in bytes.
     pub fn plain_bytes(&self) -> u64 {
         self.manifest.files.iter().map(|file| file.size).sum()
     }
@@ -348,7 +347,6 @@ impl Archive {
         }
     }
 
-    /// Its content frames, in order.
     pub(super) fn frames(&self) -> &[Frame] {
         &self.frames
     }

@@ -15,13 +15,11 @@ pub enum Digests {
     Unchecked,
 }
 
-/// Receives an archive's content.
 pub trait Sink {
     type Error: From<ArchiveError>;
 
     fn directory(&mut self, entry: &DirectoryEntry) -> Result<(), Self::Error>;
     fn begin(&mut self, entry: &FileEntry) -> Result<(), Self::Error>;
-    /// The file's next bytes.
     fn data(&mut self, bytes: &[u8]) -> Result<(), Self::Error>;
     fn end(&mut self, entry: &FileEntry) -> Result<(), Self::Error>;
 }

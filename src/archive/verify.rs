@@ -21,7 +21,6 @@ use crate::etcd::wal::segment::{Break, SegmentEnd, SegmentFault};
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 
-/// The result of verifying an archive.
 #[derive(Debug, Default)]
 pub struct ArchiveReport {
     /// Every file, in archive order; those after a broken frame are missing.
@@ -63,7 +62,6 @@ pub enum VerifyFault {
 }
 
 impl ArchiveReport {
-    /// Whether nothing is wrong.
     pub fn is_valid(&self) -> bool {
         self.faults.is_empty() && self.files.iter().all(|file| file.fault.is_none())
     }

@@ -75,7 +75,6 @@ impl Serialize for Warning {
     }
 }
 
-/// A manifest's warnings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Lists", into = "Lists")]
 pub struct Warnings(pub Vec<Warning>);

@@ -16,7 +16,6 @@ use crate::etcd::digest::{Digest, Hasher};
 use crate::fs::staged::{WRITEBACK, start_writeback};
 use crate::thread_pool::{Buffers, Lent, Ordered, WorkerDied};
 
-/// A file about to be written.
 #[derive(Clone, Debug)]
 pub struct NewFile {
     pub path: String,
@@ -44,7 +43,6 @@ pub trait Cipher: std::fmt::Debug + Sync {
     ) -> io::Result<()>;
 }
 
-/// An archive that is being written to an open file.
 pub struct Writer<'f> {
     tar: tar::Builder<FrameCutter<'f>>,
     files: Vec<FileEntry>,
@@ -132,7 +130,6 @@ impl<'f> Writer<'f> {
         }
     }
 
-    /// Changes the roles of the files written so far.
     pub fn change_roles(&mut self, change: impl Fn(Role) -> Role) {
         for file in &mut self.files {
             file.role = change(file.role);
@@ -192,7 +189,6 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-/// Cuts the tar stream into frames and writes them in order.
 struct FrameCutter<'f> {
     file: Option<&'f File>,
     pool: Ordered<Lent, io::Result<Packed>>,

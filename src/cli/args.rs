@@ -101,7 +101,6 @@ const ONLY_WITH: [(&str, &str, &str); 3] = [
     ("preflight", "wal_dir", "data_dir"),
 ];
 
-/// Refuses a typed flag that would be ignored.
 fn refuse_without_effect(command: &ClapCommand, completed: &Completed) -> Result<(), clap::Error> {
     let lenient = command.clone().ignore_errors(true);
     let typed = lenient.clone().try_get_matches_from(completed.typed());
@@ -154,7 +153,6 @@ fn without_empty_variables(command: ClapCommand) -> ClapCommand {
     })
 }
 
-/// The commands with these variables left out.
 fn without_variables(command: ClapCommand, is_out: &dyn Fn(&OsStr) -> bool) -> ClapCommand {
     command
         .mut_args(|arg| {

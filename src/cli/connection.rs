@@ -95,7 +95,6 @@ pub(crate) struct Tls {
 }
 
 impl Connection {
-    /// Whether endpoints are given.
     pub(crate) fn is_given(&self) -> bool {
         !self.named().is_empty()
     }
@@ -403,14 +402,6 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             let path = path.to_str().unwrap();
             access(&["--username", "root", "--password-file", path]).unwrap_err();
-        }
-    }
-
-    #[test]
-    fn a_certificate_without_its_key_is_wrong_usage() {
-        for lone in ["--cert", "--key"] {
-            let refused = access(&[lone, "x.pem"]).unwrap_err();
-            assert_eq!(refused.kind, Kind::Usage);
         }
     }
 }

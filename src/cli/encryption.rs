@@ -8,7 +8,6 @@ use crate::archive::{ArchiveError, Cipher, Source};
 
 use crate::cli::error::{CliError, Result};
 
-/// The encryption of an archive, if there are recipients.
 #[cfg(feature = "encryption")]
 pub(crate) fn cipher(named: &[String], files: &[PathBuf]) -> Result<Option<Box<dyn Cipher>>> {
     if named.is_empty() && files.is_empty() {

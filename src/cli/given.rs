@@ -12,7 +12,6 @@ use crate::cli::flags::target::TargetFlags;
 use crate::cli::location::TargetName;
 use crate::cli::printed::Printed;
 
-/// The flags that `command` was given.
 pub(crate) fn given(command: &Command, identities: &[PathBuf]) -> Printed {
     let none = Printed {
         identities: identities.to_vec(),

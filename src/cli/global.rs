@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, ValueEnum};
 
-/// The id of the flag for the configuration file.
 pub(crate) const CONFIG_FLAG: &str = "config";
 /// The default configuration file, which is read if it exists.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/etcd-ark.toml";

@@ -219,7 +219,6 @@ fn local_paths(command: Command) -> Command {
         .mut_subcommands(local_paths)
 }
 
-/// The subcommands in groups, one in a line.
 fn command_list(command: &Command) -> String {
     let about = |name: &str| {
         let about = command.find_subcommand(name).and_then(Command::get_about);
@@ -301,7 +300,6 @@ fn full_name(name: &str) -> String {
     }
 }
 
-/// The flags of a command with their variables.
 fn variables(command: &Command) -> Vec<(String, String)> {
     let pair = |arg: &Arg| {
         let variable = arg.get_env()?.to_string_lossy().into_owned();
@@ -334,7 +332,6 @@ pub(crate) mod tests {
     use super::*;
     use crate::cli::args::Args;
 
-    /// Every command without subcommands, under its full name.
     pub(crate) fn leaves() -> Vec<Command> {
         let mut command = arranged(Args::command()).term_width(80);
         command.build();

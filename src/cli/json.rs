@@ -34,7 +34,6 @@ impl<'a, T> Answer<'a, T> {
     }
 }
 
-/// An answer on several lines.
 pub(crate) fn pretty<T: Serialize>(answer: &T) -> String {
     serde_json::to_string_pretty(&Answer::new(answer)).unwrap_or_default()
 }
@@ -96,7 +95,6 @@ pub(crate) fn raft_snapshot(id: &SnapshotId) -> Value {
     json!({ "term": id.term, "raft_index": id.index })
 }
 
-/// An archive in `repository`.
 pub(crate) fn archive(repository: &dyn Repository, summary: &ArchiveSummary) -> Value {
     json!({
         "archive": text(&repository.path_of(summary.name())),
@@ -113,7 +111,6 @@ pub(crate) fn problem(path: &str, kind: Kind, message: &str) -> Value {
     json!({ "path": path, "kind": kind.name(), "message": message })
 }
 
-/// Why a command failed.
 pub(crate) fn failure(failure: &CliError, hint: Option<&str>) -> String {
     line(&json!({
         "code": failure.kind.exit_code(),
@@ -131,7 +128,6 @@ pub(crate) fn with(mut object: Value, more: Value) -> Value {
     object
 }
 
-/// Which of `files` are corrupt.
 pub(crate) fn file_problems(files: &[FileReport]) -> Vec<Value> {
     let fault = |file: &FileReport| {
         Some(problem(

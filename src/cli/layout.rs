@@ -237,7 +237,6 @@ pub(crate) fn columns(text: &str) -> usize {
     count
 }
 
-/// Rows of cells in columns as wide as their widest cell, each with lines of its own below it.
 pub(crate) struct Table {
     header: Vec<&'static str>,
     rows: Vec<(Vec<String>, Vec<String>)>,

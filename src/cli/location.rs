@@ -22,7 +22,6 @@ pub(crate) enum Location {
 }
 
 impl Location {
-    /// Its text, also for a URL.
     pub(crate) fn as_path(&self) -> &Path {
         match self {
             Self::Path(path) => path,
@@ -30,7 +29,6 @@ impl Location {
         }
     }
 
-    /// Its local path, unless it is a bucket.
     pub(crate) fn local(&self) -> Option<&Path> {
         match self {
             Self::Path(path) => Some(path),
@@ -38,7 +36,6 @@ impl Location {
         }
     }
 
-    /// Whether it is a directory on this machine.
     pub(crate) fn is_dir(&self) -> bool {
         self.local().is_some_and(Path::is_dir)
     }
@@ -72,7 +69,6 @@ impl ValueParserFactory for Location {
     }
 }
 
-/// How the user names an archive or a data dir.
 #[derive(Clone, Debug)]
 pub(crate) enum TargetName {
     Latest { label: Option<String> },

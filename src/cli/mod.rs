@@ -44,7 +44,6 @@ use crate::cli::metrics::Record;
 use crate::cli::open::Opener;
 use crate::cli::output::Output;
 
-/// Runs the command of this process and returns its exit code.
 pub fn main() -> u8 {
     if let Some(code) = crate::drill::server::stand_in(std::env::args_os()) {
         return code;
@@ -134,7 +133,6 @@ fn watch_signals(interrupt: &Interrupt) {
     }
 }
 
-/// Whether the process was started with `signal` ignored.
 fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -183,7 +183,6 @@ impl<'p> Opener<'p> {
         Ok(Some((repository, summary)))
     }
 
-    /// The archive or data dir at `place`.
     pub(crate) fn target(&self, place: &Location, wal_dir: Option<&Path>) -> Result<Target> {
         let Some(dir) = place.local().filter(|path| path.is_dir()) else {
             return Ok(Target::Archive(Box::new(self.archive(place)?)));

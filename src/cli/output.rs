@@ -14,7 +14,6 @@ use crate::cli::{json, layout};
 /// Bytes that are collected before a write to stdout.
 const STREAM_BUFFER: usize = 64 << 10;
 
-/// A colour with a meaning.
 #[derive(Clone, Copy)]
 pub(crate) enum Paint {
     Good,
@@ -69,7 +68,6 @@ impl Output {
         }
     }
 
-    /// Whether there were warnings.
     pub(crate) fn warned(&self) -> bool {
         self.warned.get()
     }
@@ -118,7 +116,6 @@ impl Output {
         }
     }
 
-    /// A line of the result.
     pub(crate) fn line(&self, text: &str) {
         if !self.json {
             self.to_stdout(&shown(text.trim_end()));
@@ -173,13 +170,9 @@ impl Output {
         self.printed.complete(text)
     }
 
-    /// Warns about the objects that the list of `repository` skipped.
     pub(crate) fn warn_skipped(&self, repository: &dyn Repository) {
-        for key in repository.skipped() {
-            self.warn(&format!(
-                "{key:?} in `{}` is skipped: no archive can have such a key",
-                repository.location()
-            ));
+        for warning in skipped_keys(repository) {
+            self.warn(&warning);
         }
     }
 
@@ -191,7 +184,6 @@ impl Output {
         }
     }
 
-    /// Prints why the command failed.
     pub(crate) fn failure(&self, failure: &CliError) {
         let printed = self.printed.about(failure.target.as_deref());
         let hint = failure.hint.as_deref().map(|hint| printed.complete(hint));
@@ -223,6 +215,15 @@ impl Output {
 }
 
 /// Ignores errors: if stderr cannot be written to, they cannot be reported.
+/// A warning for each object that the list of `repository` skipped.
+pub(crate) fn skipped_keys(repository: &dyn Repository) -> Vec<String> {
+    let skipped = repository.skipped().into_iter().map(|key| {
+        let location = repository.location();
+        format!("{key:?} in `{location}` is skipped: no archive can have such a key")
+    });
+    skipped.collect()
+}
+
 fn write_line(stream: &mut dyn Write, text: &str) {
     let _ = writeln!(stream, "{}", shown(text));
 }

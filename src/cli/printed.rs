@@ -12,7 +12,6 @@ use crate::cli::json::text;
 use crate::cli::location::Location;
 use crate::cli::quote::shell;
 
-/// The values of this run that another command needs too.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Printed {
     /// The archive on the command line.
@@ -30,7 +29,6 @@ pub(crate) struct Printed {
 }
 
 impl Printed {
-    /// Sets the archive or data dir.
     pub(crate) fn place(mut self, place: Option<&Location>) -> Self {
         match place {
             Some(Location::Path(dir)) if dir.is_dir() => self.data_dir(Some(dir)),
@@ -65,7 +63,6 @@ impl Printed {
         self
     }
 
-    /// Completes the commands in `text`.
     pub(crate) fn complete(&self, text: &str) -> String {
         const BEGIN: &str = "`etcd-ark ";
         let mut parts = text.split(BEGIN);

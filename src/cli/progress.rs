@@ -8,7 +8,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::output::Output;
 
-/// Shows events while a command works.
 pub(crate) struct Progress<'o> {
     bar: ProgressBar,
     out: &'o Output,

@@ -39,7 +39,6 @@ pub(crate) fn unit_argument(word: &str) -> String {
     unit_path(word).replace('$', "$$")
 }
 
-/// A word for a POSIX shell.
 pub(crate) fn shell(word: &str) -> String {
     if needs_quotes(word) {
         format!("'{}'", word.replace('\'', r"'\''"))

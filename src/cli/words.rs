@@ -6,7 +6,6 @@ use fs_err as fs;
 
 use crate::cli::help::tests::leaves;
 
-/// Words that are not plain English.
 const WORDS: [&str; 12] = [
     "whose",
     "nobody",

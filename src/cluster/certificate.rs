@@ -24,7 +24,6 @@ const TRUE: [u8; 3] = [0x01, 0x01, 0xff];
 /// The shortest RSA key that TLS libraries accept today, in bits.
 pub(super) const LEAST_RSA_BITS: usize = 2048;
 
-/// The contents of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts<'a> {
     /// 1 to 3.

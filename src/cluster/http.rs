@@ -45,7 +45,6 @@ const SYSTEM_CERTS: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// A client of one cluster's servers.
 #[derive(Clone)]
 pub struct Cluster {
     pub(super) agent: Agent,
@@ -254,13 +253,11 @@ impl Talk<'_> {
             .unwrap_or_else(|| self.rubbish(why))
     }
 
-    /// A member of another cluster answers here.
     pub(super) fn other_cluster(&self, found: ClusterId) -> ProbeError {
         let url = self.url.to_owned();
         ProbeError::OtherCluster { url, found }
     }
 
-    /// Another member of the cluster answers here.
     pub(super) fn other_member(&self, found: MemberId) -> ProbeError {
         let url = self.url.to_owned();
         ProbeError::OtherMember { url, found }
@@ -344,12 +341,10 @@ fn prepared<B>(
 }
 
 impl Answer {
-    /// `X-Etcd-Cluster-Id`.
     pub(super) fn cluster_id(&self) -> Option<ClusterId> {
         self.header("X-Etcd-Cluster-Id")
     }
 
-    /// A header, parsed.
     pub(super) fn header<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
         self.headers.get(name)?.to_str().ok()?.trim().parse().ok()
     }

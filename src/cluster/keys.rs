@@ -31,7 +31,6 @@ pub struct LiveNode {
     pub value: Option<String>,
     /// `modifiedIndex`.
     pub modified: u64,
-    /// Whether it has a time to live.
     pub expires: bool,
 }
 
@@ -43,7 +42,6 @@ pub enum Condition {
     EmptyDirectory,
 }
 
-/// The result of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     Done,
@@ -53,7 +51,6 @@ pub enum Written {
     NotEmpty,
 }
 
-/// The answer to a request.
 struct Heard {
     status: u16,
     body: Vec<u8>,

@@ -35,7 +35,6 @@ const OWN: &str = "/v2/stats/self";
 /// The path with the list of members.
 const MEMBERS: &str = "/v2/members";
 
-/// How to reach a cluster.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     /// Client URLs of endpoints, such as `http://127.0.0.1:2379`.
@@ -52,7 +51,6 @@ pub struct Access {
     pub timeout: Duration,
 }
 
-/// A user of etcd's auth.
 #[derive(Clone)]
 pub struct User {
     pub name: String,
@@ -67,7 +65,6 @@ impl fmt::Debug for User {
     }
 }
 
-/// Why no member can be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     #[error("`{path}` is not a valid {what} in PEM")]
@@ -88,9 +85,7 @@ pub enum AccessError {
 pub struct ClusterState {
     /// The cluster's id, from the first member that answered, or the expected one.
     pub cluster_id: Option<ClusterId>,
-    /// Every known member, by id.
     pub members: Vec<MemberState>,
-    /// Endpoints that do not belong to a member of this cluster.
     pub unknown_endpoints: Vec<UnknownEndpoint>,
 }
 
@@ -110,7 +105,6 @@ pub struct MemberState {
     pub said: Result<MemberStatus, ProbeError>,
 }
 
-/// A member's answers.
 #[derive(Clone, Debug)]
 pub struct MemberStatus {
     pub url: String,
@@ -137,7 +131,6 @@ pub enum ReportedVersion {
     Is(ClusterVersion),
 }
 
-/// A member's role in raft.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     pub leads: bool,

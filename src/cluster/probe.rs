@@ -100,7 +100,6 @@ impl Cluster {
         self.endpoints.iter().filter_map(stray).collect()
     }
 
-    /// The answers of `members`, in their order.
     fn ask_all<'m>(
         &self,
         members: impl Iterator<Item = &'m Member>,

@@ -37,7 +37,6 @@ pub(super) enum Failed {
     Tls(String),
 }
 
-/// The TLS settings for one cluster.
 #[derive(Clone, Debug)]
 pub(super) struct Tls(Arc<ClientConfig>);
 
@@ -143,7 +142,6 @@ impl Transport for TlsTransport {
     }
 }
 
-/// How servers are verified.
 #[derive(Debug)]
 struct Trust {
     /// `None` if certificates are pinned, or no authority is known.

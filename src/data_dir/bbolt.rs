@@ -45,7 +45,6 @@ pub struct DbLook {
     metas: [Option<Vec<u8>>; 2],
 }
 
-/// Why etcd could not open a db file.
 #[derive(Debug, thiserror::Error)]
 pub enum DbFault {
     #[error("`snap/db` has no meta page that checks: it is not a bbolt file, or a torn one")]

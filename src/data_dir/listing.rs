@@ -117,7 +117,6 @@ impl LeftoverKind {
     }
 }
 
-/// The names in a data dir.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     /// Raft snapshots, newest first.
@@ -126,7 +125,6 @@ pub struct Listing {
     pub segments: Vec<(SegmentName, SourceFile)>,
     /// 3.x: the backend of the v3 store.
     pub db: Option<SourceFile>,
-    /// What etcd would not load.
     pub leftovers: Vec<(LeftoverKind, SourceFile)>,
     /// Names in the data dir that are not part of the member, and leftovers that are not regular files.
     pub outside: Vec<String>,

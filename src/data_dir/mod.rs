@@ -31,7 +31,6 @@ use crate::etcd::ids::{Index, SegmentName};
 use crate::fs::error::missing;
 use crate::fs::staged::STAGING_PREFIX;
 
-/// A directory that holds an etcd member.
 #[derive(Clone, Debug)]
 pub struct DataDir {
     root: PathBuf,
@@ -156,11 +155,15 @@ impl DataDir {
             return Err(not_a_member(root, &names));
         };
         let as_it_is = |path: PathBuf| fs::canonicalize(&path).unwrap_or(path);
-        let own_wal = member.join("wal");
+        // 2.0, killed while it moved both under `member`, left one of them above.
+        let part = |name: &str| match member.join(name) {
+            moved if moved.exists() || !has(name) => moved,
+            _ => root.join(name),
+        };
         Self {
             root: root.to_path_buf(),
-            snap_dir: as_it_is(member.join("snap")),
-            wal_dir: as_it_is(wal_dir.map_or(own_wal, Path::to_path_buf)),
+            snap_dir: as_it_is(part("snap")),
+            wal_dir: as_it_is(wal_dir.map_or_else(|| part("wal"), Path::to_path_buf)),
             member_dir: as_it_is(member.clone()),
             dedicated_wal: wal_dir.is_some(),
         }
@@ -336,7 +339,6 @@ fn names_in(dir: &Path) -> Result<Vec<String>, DataDirError> {
     Ok(names)
 }
 
-/// The last part of an archive path.
 pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }

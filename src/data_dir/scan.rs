@@ -39,7 +39,6 @@ const AHEAD: u64 = 4 << 20;
 const READERS: usize = 2;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The result of reading a data dir.
 #[derive(Debug)]
 pub struct Survey {
     /// Every raft snapshot, newest first, then every segment in order.
@@ -83,6 +82,25 @@ impl Survey {
     pub fn is_valid(&self) -> bool {
         let is_damaged = |file: &FileReport| file.fault.as_ref().is_some_and(FileFault::is_damage);
         self.facts.is_ok() && !self.files.iter().any(is_damaged)
+    }
+
+    /// The valid raft snapshots, oldest first.
+    pub fn sound_snapshots(&self) -> Vec<SnapshotId> {
+        let sound = self.files.iter().filter(|file| file.fault.is_none());
+        let mut ids: Vec<_> = sound
+            .filter_map(|file| match FileKind::of(&file.path) {
+                FileKind::Snapshot(id) => Some(id),
+                FileKind::Segment(_) | FileKind::Other => None,
+            })
+            .collect();
+        ids.sort();
+        ids
+    }
+
+    /// Bytes of the raft snapshot that a start loads, and of the entries above it.
+    pub fn data_bytes(&self) -> u64 {
+        let facts = self.facts.as_ref();
+        self.snapshot_bytes + facts.map_or(0, |facts| facts.log_bytes_above_snapshot)
     }
 
     /// What is wrong with the `snap/db` of `data_dir`, unless a server writes to it.

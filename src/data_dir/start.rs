@@ -3,6 +3,7 @@
 //! In: the path of a data dir, which need not be complete. Out: a verdict for each release line.
 //! Reads only.
 
+use std::fs::Metadata;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use fs_err as fs;
 
 use crate::data_dir::DataDir;
 use crate::data_dir::listing::first_unrenamed;
+use crate::etcd::ids::SegmentName;
 use crate::etcd::start::{Layout, StartFile, StartScan, Verdict, Verdicts};
 use crate::fs::PIECE;
 use crate::fs::dir::open_regular;
@@ -113,6 +115,10 @@ impl StartBeside {
         let [first, later @ ..] = &mut verdicts;
         *first = of_2_0;
         let unrenamed = first_unrenamed(&self.wal).map_err(io::Error::other)?;
+        let renamed = self.layout.wal.iter();
+        let last = renamed.filter_map(|name| SegmentName::parse(name)).max();
+        // One before others is not needed by those that start.
+        let unrenamed = unrenamed.filter(|name| Some(*name) > last);
         for (_, verdict) in later {
             if let (Verdict::Starts(way), Some(name)) = (verdict, unrenamed) {
                 way.lost_entry.get_or_insert(name.first_index);
@@ -137,7 +143,11 @@ fn path_of(file: &StartFile, snap: &Path, wal: &Path) -> PathBuf {
 }
 
 fn read_into(scan: &mut StartScan, path: &Path) -> io::Result<()> {
-    if path.is_dir() && matches!(scan.next_file(), Some(StartFile::Snap(_))) {
+    let fails = |found: io::Result<Metadata>| match found {
+        Ok(found) => found.is_dir(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    if matches!(scan.next_file(), Some(StartFile::Snap(_))) && fails(fs::metadata(path)) {
         // A server cannot read it either, and skips it.
         scan.begin(0);
         scan.end();

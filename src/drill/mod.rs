@@ -77,14 +77,12 @@ pub struct Drilled {
     pub differences: Vec<Difference>,
 }
 
-/// A key or a directory that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub path: Vec<u8>,
     pub what: Unequal,
 }
 
-/// How a node differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unequal {
     /// The server lacks it.
@@ -94,7 +92,6 @@ pub enum Unequal {
     Parts(Vec<Part>),
 }
 
-/// Why a drill failed before it could compare.
 #[derive(Debug, thiserror::Error)]
 pub enum DrillError {
     #[error("there is no program at `{0}`")]
@@ -177,7 +174,7 @@ fn drill_in(
     let wanted = StoreQuery {
         // A single member commits all of its log; --force-new-cluster drops what is not committed.
         until: if is_alone { Until::End } else { Until::Commit },
-        rules: Some(rules(binary.release)),
+        rules: Some(InOrderRules::of_release(binary.release)),
         starts: true,
         threads: request.threads,
         ..StoreQuery::default()
@@ -290,19 +287,9 @@ fn isolate(data_dir: &Path, release: Release) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the member's cluster has no other member.
 fn is_alone(member: &MemberFacts) -> bool {
     let own = member.identity.member_id;
     member.members.iter().map(|member| member.id).eq([own])
-}
-
-/// The naming rules of a server of this release when it applies the log.
-fn rules(release: Release) -> InOrderRules {
-    if release >= V2_2 {
-        InOrderRules::From22
-    } else {
-        InOrderRules::Before22
-    }
 }
 
 /// Waits until the server is healthy and has made a raft snapshot at or above `at`; returns its store.

@@ -35,7 +35,6 @@ const MOST_SAID: u64 = 4096;
 /// A program that writes more than this is stopped, in bytes.
 const MOST_LOGGED: u64 = 64 << 20;
 
-/// An etcd program.
 #[derive(Clone, Debug)]
 pub(super) struct Binary {
     path: PathBuf,
@@ -51,7 +50,6 @@ pub(super) struct Member<'m> {
     pub(super) is_alone: bool,
 }
 
-/// How a server ended too early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     Exited(i32),
@@ -118,21 +116,13 @@ impl Binary {
             .take(MOST_SAID)
             .read_to_end(&mut text)?;
         let text = String::from_utf8_lossy(&text);
-        // `etcd Version: 2.1.3`, or `etcd version 2.0.13`.
-        let first = text.lines().next().unwrap_or_default();
-        let version = first
-            .strip_prefix("etcd ")
-            .and_then(|rest| rest.rsplit(' ').next());
-        let parsed = version.and_then(|version| {
-            let mut parts = version.split('.');
-            let (major, minor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-            Some((version.to_owned(), Release { major, minor }))
-        });
-        let (version, release) = parsed.ok_or_else(|| DrillError::NotEtcd(path.clone()))?;
+        let Some((version, release)) = Release::printed(&text) else {
+            return Err(DrillError::NotEtcd(path));
+        };
         Ok(Self {
-            path,
-            version,
+            version: version.to_owned(),
             release,
+            path,
         })
     }
 }

@@ -35,7 +35,6 @@ pub enum ClusterChange {
     Unknown,
 }
 
-/// A change and the entry that holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedChange {
     pub index: Index,

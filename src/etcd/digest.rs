@@ -77,7 +77,6 @@ impl Hasher {
         self.0.update(bytes);
     }
 
-    /// The digest of all bytes so far.
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }

@@ -106,7 +106,6 @@ impl EntryClass {
     }
 }
 
-/// Whether `path` is `/0/members/ID/attributes`.
 fn is_attributes(path: &[u8]) -> bool {
     let of_member = path.strip_prefix(b"/0/members/");
     let id = of_member.and_then(|rest| rest.strip_suffix(b"/attributes"));

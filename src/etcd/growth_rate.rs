@@ -24,14 +24,11 @@ pub struct Pace {
     stride: u64,
 }
 
-/// How fast a log has grown recently.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Rate {
     pub entries_per_second: f64,
-    /// The first time that was used.
     #[serde(rename = "from_at")]
     pub from: Timestamp,
-    /// The last time that was used.
     #[serde(rename = "to_at")]
     pub to: Timestamp,
 }

@@ -24,7 +24,6 @@ pub struct Term(pub u64);
 pub struct Index(pub u64);
 
 impl Index {
-    /// The index right after this one.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -115,7 +114,6 @@ pub const V2_3: Release = Release { major: 2, minor: 3 };
 pub struct NoRelease;
 
 impl Release {
-    /// The release that a version belongs to.
     pub fn of(version: &semver::Version) -> Self {
         Self {
             major: version.major,
@@ -136,6 +134,17 @@ impl Release {
 impl fmt::Display for Release {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&format!("{}.{}", self.major, self.minor))
+    }
+}
+
+impl Release {
+    /// Reads what `etcd --version` prints: `etcd Version: 2.1.3`, or `etcd version 2.0.13`; gives the version, too.
+    pub fn printed(text: &str) -> Option<(&str, Self)> {
+        let first = text.lines().next()?.strip_prefix("etcd ")?;
+        let version = first.rsplit(' ').next()?;
+        let mut parts = version.split('.');
+        let (major, minor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some((version, Self { major, minor }))
     }
 }
 
@@ -210,9 +219,7 @@ impl fmt::Display for Identity {
 /// Identifies a raft snapshot by the last entry in it. Sorted as etcd sorts its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SnapshotId {
-    /// The term of the last entry inside.
     pub term: Term,
-    /// The index of the last entry inside.
     pub index: Index,
 }
 

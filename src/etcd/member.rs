@@ -17,9 +17,7 @@ use crate::etcd::wal::log::{Jump, Log, SegmentFacts};
 /// The end of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// The term of the last entry.
     pub term: Term,
-    /// The index of the last entry.
     pub index: Index,
     /// The highest index known to be committed.
     pub commit: Index,
@@ -54,7 +52,6 @@ pub struct MemberFacts {
     pub cluster_version: Option<ClusterVersion>,
     /// Every cluster version in the files, oldest first.
     pub versions: Vec<VersionChange>,
-    /// The members at the commit index.
     pub members: Vec<Member>,
     pub removed_members: Vec<MemberId>,
     /// Whether an entry that removes this member is in the log, not known to be committed.
@@ -80,10 +77,8 @@ impl MemberFacts {
     }
 }
 
-/// Why etcd could not start from these files.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartFault {
-    /// No segment at all.
     #[error("there is no WAL")]
     NoLog,
     /// The log has no marker for the raft snapshot.
@@ -94,22 +89,15 @@ pub enum StartFault {
         "{}: the raft snapshot at {to} that covers them is missing, corrupt, or not in the WAL",
         missing(*.from, *.to)
     )]
-    Hole {
-        /// The first missing index.
-        from: Index,
-        /// The last missing index.
-        to: Index,
-    },
+    Hole { from: Index, to: Index },
     /// etcd panics: `state.commit … is out of range`.
     #[error(
         "the commit index {commit} is not between the raft snapshot's index {snapshot} and the last index {last}; etcd panics at start on that"
     )]
     CommitOutOfRange {
-        /// The hard state's commit index.
         commit: Index,
         /// The raft snapshot's index, 0 without one.
         snapshot: Index,
-        /// The last index of the log.
         last: Index,
     },
 }
@@ -173,7 +161,6 @@ impl MemberFacts {
         self.versions.iter().find(|change| !change.committed)
     }
 
-    /// Whether the member is not among the members of its own cluster.
     pub fn is_removed(&self) -> bool {
         self.removed_members.contains(&self.identity.member_id)
     }
@@ -195,7 +182,6 @@ impl MemberFacts {
         })
     }
 
-    /// Whether the vote is for a member that is not in the files.
     pub fn has_stray_vote(&self) -> bool {
         let vote = self.position.vote;
         vote != MemberId(0)

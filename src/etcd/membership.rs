@@ -11,13 +11,11 @@ use crate::etcd::json::go::{ATTRIBUTES, MemberJson, RAFT_ATTRIBUTES};
 use crate::etcd::json::tokens::JsonFault;
 use crate::etcd::text::printable;
 
-/// A member in the cluster's own data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     pub id: MemberId,
     /// Its name; empty until it has published itself.
     pub name: String,
-    /// Its peer URLs, for the other members.
     pub peer_urls: Vec<String>,
     /// Its client URLs; empty until it has published itself.
     pub client_urls: Vec<String>,

@@ -88,7 +88,6 @@ pub type SnapshotRead = Result<(SnapshotFacts, Option<Store>), SnapshotFault>;
 /// What a start loads from it.
 pub(crate) type StartRead = Result<StartSnapshot, SnapshotFault>;
 
-/// A raft snapshot file that is being read.
 #[derive(Debug)]
 pub struct SnapshotScan {
     /// The position in its name, if that must match.

@@ -132,7 +132,6 @@ impl Pass {
     }
 }
 
-/// A member's files that are being read.
 #[derive(Debug, Default)]
 pub struct MemberScan {
     snapshot: Option<SnapshotFacts>,
@@ -256,7 +255,6 @@ impl MemberScan {
         Now::Segment(SegmentScan::new(crc), gap)
     }
 
-    /// Takes the file's next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.now {
             Now::Snapshot(scan) => scan.update(bytes),
@@ -367,7 +365,6 @@ impl MemberScan {
         }
     }
 
-    /// The facts of all files, if etcd could start from them.
     pub fn finish(self) -> Result<MemberFacts, StartFault> {
         self.finish_all().map(|found| found.facts)
     }
@@ -398,7 +395,6 @@ impl MemberScan {
     }
 }
 
-/// The results of a member's files together.
 #[derive(Debug)]
 pub struct ScanResult {
     pub facts: MemberFacts,

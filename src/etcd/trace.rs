@@ -49,7 +49,6 @@ impl fmt::Display for EntryDigest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TracedEntry {
     pub index: Index,
-    /// The term of the leader that proposed it.
     pub term: Term,
     /// Distinguishes it from any other entry.
     pub digest: EntryDigest,
@@ -65,7 +64,6 @@ pub struct TracedEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TracedSnapshot {
     pub id: SnapshotId,
-    /// The cluster version in its store.
     pub cluster_version: Option<ClusterVersion>,
 }
 
@@ -88,7 +86,6 @@ impl Trace {
         self.entries.get(from..).unwrap_or_default()
     }
 
-    /// Takes a valid raft snapshot.
     pub(crate) fn snapshot(&mut self, facts: &SnapshotFacts) {
         let place = self.snapshots.partition_point(|known| known.id < facts.id);
         let snapshot = TracedSnapshot {

@@ -46,7 +46,6 @@ pub fn create_dirs(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
-/// An open directory.
 #[derive(Debug)]
 pub struct Dir(fs::File);
 
@@ -112,7 +111,6 @@ impl Dir {
         self.open_at(name, flags, Mode::RUSR | Mode::WUSR, "create the file")
     }
 
-    /// Removes its content.
     pub fn clear(&self) -> io::Result<()> {
         for name in self.names()? {
             let flags = match self.open_dir(&name) {
@@ -152,7 +150,6 @@ impl Dir {
         read().map_err(|error| with_path(error.into(), "list", self.path()))
     }
 
-    /// Whether `name` in it is a symlink.
     pub fn is_link(&self, name: &OsStr) -> bool {
         let found = rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW);
         found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Symlink)
@@ -168,7 +165,6 @@ impl Dir {
         &self.0
     }
 
-    /// Makes its entries durable.
     pub fn sync(&self) -> io::Result<()> {
         self.0.sync_all()
     }
@@ -276,12 +272,10 @@ impl Entry {
         Ok(())
     }
 
-    /// Removes a file.
     pub fn remove(&self) -> io::Result<()> {
         self.unlink(AtFlags::empty())
     }
 
-    /// Removes an empty directory.
     pub fn remove_dir(&self) -> io::Result<()> {
         self.unlink(AtFlags::REMOVEDIR)
     }

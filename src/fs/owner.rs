@@ -16,7 +16,6 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// The owner of a file with this metadata.
     pub fn of(metadata: &Metadata) -> Self {
         let (uid, gid) = (metadata.uid(), metadata.gid());
         Self { uid, gid }

@@ -30,6 +30,13 @@ pub fn free(dir: &Path) -> io::Result<u64> {
     Ok(space.f_bavail.saturating_mul(space.f_frsize))
 }
 
+/// `path`, or its nearest parent that exists.
+pub fn nearest(path: &Path) -> &Path {
+    let found = path.ancestors().find(|path| path.exists());
+    let found = found.filter(|path| !path.as_os_str().is_empty());
+    found.unwrap_or(Path::new("."))
+}
+
 /// Fails, naming `named`, unless `needed` bytes can be written below `dir`.
 pub fn require(dir: &Path, needed: u64, named: &Path) -> Result<(), SpaceError> {
     let available = free(dir)?;

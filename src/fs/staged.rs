@@ -186,7 +186,6 @@ impl StagedDir {
         &self.place
     }
 
-    /// The open directory.
     pub fn dir(&self) -> &Arc<Dir> {
         &self.dir
     }

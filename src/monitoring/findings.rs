@@ -2,10 +2,10 @@
 //!
 //! In: the facts. Out: a [`Finding`] for each check.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::archive::warning::WarningCode;
-use crate::monitoring::scope::{Others, Watched, log_order};
+use crate::monitoring::scope::{Others, Watched, is_ahead};
 use crate::monitoring::{Facts, Finding, Level, Room, Thresholds, Verification, age};
 use crate::text::{about, count, list, size, utc};
 
@@ -36,7 +36,6 @@ pub(super) fn nothing(facts: &Facts) -> Finding {
     finding(level, "archives", None, text)
 }
 
-/// All findings about one member's archives.
 pub(super) fn member(
     watched: &Watched,
     proof: &Verification,
@@ -49,7 +48,7 @@ pub(super) fn member(
         of_size(watched, rules),
     ];
     found.extend(of_start(watched));
-    found.extend(of_dates(watched));
+    found.extend(of_dates(watched, facts.now));
     found.extend(of_warnings(watched));
     found
 }
@@ -159,15 +158,19 @@ fn of_start(watched: &Watched) -> Option<Finding> {
 
 /// A clock was wrong, where that may hide something: an archive dated in the future hides nothing if
 /// the newest one's log is at least as long.
-fn of_dates(watched: &Watched) -> Option<Finding> {
-    let reached = log_order(&watched.newest);
-    let mut ahead = watched.ahead.iter();
-    let beyond = ahead.find(|summary| log_order(summary) > reached)?;
-    let name = &watched.name;
+fn of_dates(watched: &Watched, now: Timestamp) -> Option<Finding> {
+    let beyond = watched.furthest()?;
     let created = utc(beyond.created);
-    let text =
-        format!("an archive with a longer log than the newest is dated {created}, in the future");
-    Some(finding(Level::Warning, "dates", Some(name), text))
+    let when = if is_ahead(beyond, now) {
+        format!("{created}, in the future")
+    } else {
+        format!(
+            "{created}, before it: a clock was wrong, or the member went back to older data (`{}`)",
+            beyond.name()
+        )
+    };
+    let text = format!("an archive with a longer log than the newest is dated {when}");
+    Some(finding(Level::Warning, "dates", Some(&watched.name), text))
 }
 
 fn of_warnings(watched: &Watched) -> Vec<Finding> {

@@ -29,7 +29,6 @@ const MOST: usize = 512;
 const HORIZON_DAYS: f64 = 3652.5;
 const DAY_SECONDS: f64 = 86_400.0;
 
-/// One archive's data size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Point {
     pub at: Timestamp,
@@ -38,7 +37,6 @@ pub struct Point {
     pub archive: String,
 }
 
-/// A member's data size over time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct History {
     pub identity: Identity,

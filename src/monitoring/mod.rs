@@ -49,14 +49,12 @@ pub struct Thresholds {
     pub min_free: Option<u64>,
 }
 
-/// The collected facts.
 #[derive(Debug)]
 pub struct Facts {
     pub location: String,
     pub now: Timestamp,
     /// The one member that was asked for, if not all are.
     pub wanted: Option<String>,
-    /// The watched members, and the results of reading their newest archives.
     pub watched: Vec<(Watched, Verification)>,
     /// Files with an archive's name that cannot be opened.
     pub unreadable: Vec<Unreadable>,
@@ -70,7 +68,6 @@ pub struct Facts {
     pub others: Others,
 }
 
-/// The result of reading an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verification {
     /// Its end is valid; the rest was not read.
@@ -85,7 +82,6 @@ pub enum Verification {
     },
 }
 
-/// An archive that cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     pub name: String,
@@ -94,7 +90,6 @@ pub struct Unreadable {
     pub looked: bool,
 }
 
-/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub level: Level,
@@ -121,7 +116,6 @@ pub struct MemberReport {
     pub data_size: u64,
     /// The archive's size, in bytes.
     pub archive_bytes: u64,
-    /// How many archives of it can be opened.
     pub archives: usize,
     pub warnings: Vec<Warning>,
 }
@@ -136,7 +130,6 @@ pub struct Room {
     pub critical_below: u64,
 }
 
-/// The state of the backups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     pub level: Level,

@@ -18,7 +18,6 @@ use crate::repository::ArchiveSummary;
 /// How far ahead of this clock an archive's time may be before it counts as dated in the future.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
-/// A watched member and its archives.
 #[derive(Clone, Debug)]
 pub struct Watched {
     /// Its name, or its id if it has no name.
@@ -31,6 +30,15 @@ pub struct Watched {
     pub older: Vec<ArchiveSummary>,
     /// Other archives of it that are dated in the future.
     pub ahead: Vec<ArchiveSummary>,
+}
+
+impl Watched {
+    /// The archive that goes furthest in the log, if that is not the newest by its date.
+    pub fn furthest(&self) -> Option<&ArchiveSummary> {
+        let others = self.older.iter().chain(&self.ahead);
+        let furthest = others.max_by_key(|summary| log_order(summary))?;
+        (log_order(furthest) > log_order(&self.newest)).then_some(furthest)
+    }
 }
 
 /// Whether an archive is dated in the future.

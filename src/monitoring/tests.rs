@@ -88,17 +88,6 @@ fn members_that_share_a_name_are_called_by_their_ids() {
 }
 
 #[test]
-fn a_removed_member_that_still_takes_backups_is_watched_only_if_it_is_alone() {
-    let removed = archive("gone", 0xc, 1);
-    let names = |archives: &[ArchiveSummary]| -> Vec<String> {
-        let watched = watched(archives, now(), None).into_iter();
-        watched.map(|one| one.name).collect()
-    };
-    assert_eq!(names(std::slice::from_ref(&removed)), ["gone"]);
-    assert_eq!(names(&[removed, archive("infra0", 0xa, 3)]), ["infra0"]);
-}
-
-#[test]
 fn the_name_of_an_archive_that_cannot_be_opened_tells_which_members_newest_it_is() {
     let own = watched(&[archive("node-1", 0xa, 3)], now(), None).remove(0);
     let later = |name: &str, hours| own.is_newer_by_name(archive(name, 0xa, hours).name());

@@ -28,7 +28,6 @@ pub enum PutError {
     Interrupted(#[from] Interrupted),
 }
 
-/// What to do with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Create,
@@ -54,7 +53,6 @@ pub enum Step {
     Expired,
 }
 
-/// A key and what to do with it.
 #[derive(Clone, Debug)]
 pub struct Planned<'s> {
     /// Its name in the API; bytes that are not UTF-8 are replaced.
@@ -65,7 +63,6 @@ pub struct Planned<'s> {
     ttl: Option<i64>,
 }
 
-/// What to do with every key below one.
 #[derive(Debug)]
 pub struct Plan<'s> {
     /// A directory comes before its children; what is only in the cluster comes last, the deepest first.
@@ -75,9 +72,7 @@ pub struct Plan<'s> {
 /// What a plan may do besides creating missing keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Allowed {
-    /// Overwrite keys that have another value.
     pub overwrite: bool,
-    /// Delete keys that are only in the cluster.
     pub delete_others: bool,
 }
 
@@ -94,7 +89,6 @@ pub struct Done {
 }
 
 impl Allowed {
-    /// Whether `step` may be carried out.
     pub fn takes(self, step: Step) -> bool {
         match step {
             Step::Create | Step::CreateBeside => true,
@@ -111,7 +105,6 @@ impl Allowed {
 }
 
 impl<'s> Plan<'s> {
-    /// Compares the node `top` of `store` and all below it with the cluster, at the time `now`.
     pub fn new(
         store: &'s Store,
         top: NodeId,
@@ -204,7 +197,6 @@ impl<'s> Plan<'s> {
         Ok(plan)
     }
 
-    /// Carries out every allowed step through `keys`.
     pub fn carry_out(
         &self,
         allowed: Allowed,

@@ -120,7 +120,6 @@ impl ArchiveSummary {
         !self.rewound && !self.is_damaged()
     }
 
-    /// Whether it holds a damaged data dir.
     pub fn is_damaged(&self) -> bool {
         self.scope == Scope::Damaged
     }
@@ -182,7 +181,6 @@ fn read_all(
     })
 }
 
-/// Reads the summary of one archive.
 pub fn read_one(
     repository: &dyn Repository,
     listed: ArchiveRef,

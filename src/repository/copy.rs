@@ -18,7 +18,6 @@ use crate::repository::sidecar::SIDECAR_EXTENSION;
 use crate::repository::upload::{UploadError, UploadRequest, digest_of, read_all, upload};
 use crate::repository::{ArchiveRef, CompanionFile, Repository, is_encrypted_name};
 
-/// The result for one archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copied {
     /// It was copied; its size in bytes.
@@ -88,7 +87,6 @@ pub fn copy(
     Ok(Copied::New(deposited.map_err(of_original)?.bytes))
 }
 
-/// The archive to copy.
 struct Original {
     source: Arc<dyn Source>,
     path: PathBuf,

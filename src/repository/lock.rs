@@ -56,7 +56,6 @@ pub enum LockError {
     Interrupted(#[from] Interrupted),
 }
 
-/// The result of one try.
 enum Tried {
     Taken(fs::File),
     Held(fs::File),
@@ -235,26 +234,12 @@ fn holder_of(file: &fs::File) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn claim(holder: &str) -> LockRequest {
-        LockRequest {
+    fn take(dir: &Path, holder: &str) -> Result<BackupLock, LockError> {
+        let claim = LockRequest {
             holder: holder.to_owned(),
             wait: Duration::ZERO,
-        }
-    }
-
-    fn take(dir: &Path, holder: &str) -> Result<BackupLock, LockError> {
-        BackupLock::take(dir, &claim(holder), &Interrupt::default())
-    }
-
-    #[test]
-    fn a_lock_is_held_until_it_is_dropped_and_names_its_holder() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = take(dir.path(), "the first").unwrap();
-        assert!(first.keeps_others_out());
-        let error = take(dir.path(), "the second").unwrap_err();
-        assert!(error.to_string().ends_with("by the first"), "{error}");
-        drop(first);
-        take(dir.path(), "the third").unwrap();
+        };
+        BackupLock::take(dir, &claim, &Interrupt::default())
     }
 
     #[test]
@@ -294,19 +279,5 @@ mod tests {
             assert_eq!(fs::read_to_string(&precious).unwrap(), "kept");
             fs::remove_file(&lock).unwrap();
         }
-    }
-
-    #[test]
-    fn a_run_that_waits_can_be_stopped() {
-        let dir = tempfile::tempdir().unwrap();
-        let _held = take(dir.path(), "the first").unwrap();
-        let interrupt = Interrupt::default();
-        interrupt
-            .flag()
-            .store(15, std::sync::atomic::Ordering::Relaxed);
-        let mut patient = claim("the second");
-        patient.wait = Duration::from_secs(3600);
-        let error = BackupLock::take(dir.path(), &patient, &interrupt).unwrap_err();
-        assert!(matches!(error, LockError::Interrupted(_)), "{error}");
     }
 }

@@ -107,7 +107,6 @@ pub trait Repository: Debug + Send + Sync {
 /// An archive that is being written. It is not listed until it is published, and nothing remains
 /// if it is dropped before.
 pub trait PendingArchive: Debug {
-    /// Takes the next bytes.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
 
     /// Syncs what was written, and returns it for reading back.
@@ -117,7 +116,6 @@ pub trait PendingArchive: Debug {
     fn publish(self: Box<Self>, sides: &[CompanionFile]) -> io::Result<()>;
 }
 
-/// A small file that belongs to an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompanionFile {
     /// What follows the archive's name in its name.

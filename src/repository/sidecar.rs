@@ -22,7 +22,6 @@ pub const SIDECAR_EXTENSION: &str = ".json";
 /// The format that this release writes, and the highest that it reads.
 const FORMAT: u32 = 1;
 
-/// The facts of an encrypted archive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sidecar {
     format: u32,
@@ -105,7 +104,6 @@ impl Sidecar {
         Ok(sidecar)
     }
 
-    /// The file's content.
     pub fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut json = serde_json::to_vec_pretty(self)?;
         json.push(b'\n');
@@ -124,7 +122,6 @@ impl Sidecar {
         *self == of
     }
 
-    /// The ciphertext's size in bytes and digest.
     pub fn ciphertext(&self) -> (u64, Digest) {
         (self.bytes, self.sha256)
     }

@@ -20,7 +20,6 @@ const TRIES: u32 = 3;
 /// Bytes of one read.
 const PIECE: u64 = 1 << 20;
 
-/// An archive to write into a repository.
 pub struct UploadRequest<'d> {
     pub name: &'d str,
     /// Its expected size in bytes, for the progress display.
@@ -31,14 +30,12 @@ pub struct UploadRequest<'d> {
     pub sides: &'d dyn Fn(Digest, u64) -> io::Result<Vec<CompanionFile>>,
 }
 
-/// An archive that was written into a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uploaded {
     pub bytes: u64,
     pub sha256: Digest,
 }
 
-/// Why an archive was not written into a repository.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     #[error("`{0}` does not read back as it was written")]
@@ -49,7 +46,6 @@ pub enum UploadError {
     Interrupted(#[from] Interrupted),
 }
 
-/// Puts an archive into `repository`.
 pub fn upload(
     repository: &dyn Repository,
     upload: &mut UploadRequest<'_>,
@@ -120,7 +116,6 @@ fn try_once(
     Ok(deposited)
 }
 
-/// Passes every byte of `source` to `take`, in order.
 pub(crate) fn read_all(
     source: &dyn Source,
     interrupt: &Interrupt,

@@ -50,7 +50,6 @@ pub struct RestoreRequest<'r> {
     pub now: Timestamp,
 }
 
-/// What a restore did.
 #[derive(Debug)]
 pub struct Restored {
     pub member: PathBuf,
@@ -366,7 +365,6 @@ impl RestoreTarget {
     }
 }
 
-/// Where the archive is unpacked.
 #[derive(Debug)]
 pub(crate) struct Staging {
     /// Becomes the data dir, or holds the `member/` for it.

@@ -17,7 +17,6 @@ use crate::fs::owner::give_to_owner_of;
 use crate::fs::staged::{StagedDir, StagedFile};
 use crate::restore::{Place, RestoreTarget, Staging, segments_in};
 
-/// What was kept, and how to undo the restore.
 #[derive(Debug, Default)]
 pub(crate) struct Publication {
     pub(crate) kept: Option<PathBuf>,

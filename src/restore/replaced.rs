@@ -10,14 +10,14 @@ use crate::archive::manifest::Manifest;
 use crate::data_dir::DataDir;
 use crate::data_dir::scan::{SurveyError, survey};
 use crate::etcd::ids::{ClusterId, Identity, Index, MemberId, Term};
+use crate::etcd::membership::Member;
 use crate::etcd::scan::{FileKind, Pass};
 use crate::etcd::wal::log::LogScan;
 use crate::etcd::wal::segment::SegmentScan;
 use crate::fs::PIECE;
 use crate::interrupt::Interrupt;
 
-/// What is in a data dir before a restore.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Present {
     Nothing,
     Member(Replaced),
@@ -25,8 +25,7 @@ pub enum Present {
     Unreadable,
 }
 
-/// The present member of a data dir.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replaced {
     pub member_id: MemberId,
     pub cluster_id: ClusterId,
@@ -34,9 +33,10 @@ pub struct Replaced {
     pub end: (Term, Index),
     /// Whether its files are damaged, so that its log may have gone further.
     pub is_damaged: bool,
+    /// The members that it knows, at their newest URLs; none if it is damaged.
+    pub members: Vec<Member>,
 }
 
-/// Why an archive must not replace the data dir's member.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplacedError {
     #[error("`{data_dir}` holds member {} of cluster {}, and the archive is of {archived}", .found.0, .found.1)]
@@ -114,6 +114,7 @@ impl Present {
             cluster_id: facts.identity.cluster_id,
             end: (facts.position.term, facts.position.index),
             is_damaged: false,
+            members: facts.members,
         }))
     }
 }
@@ -149,6 +150,7 @@ impl Replaced {
                 cluster_id,
                 end,
                 is_damaged: true,
+                members: Vec::new(),
             }),
             None if is_there => Present::Unreadable,
             None => Present::Nothing,
@@ -258,6 +260,7 @@ mod tests {
                     cluster_id: ClusterId(cluster),
                     end: (Term(end.0), Index(end.1)),
                     is_damaged,
+                    members: Vec::new(),
                 };
                 let found = there.may_be_replaced(Path::new("/data"), manifest);
                 assert_eq!(found.is_err(), refused, "{what}, {is_damaged}: {found:?}");

@@ -69,9 +69,11 @@ pub enum StaleMemberError {
 }
 
 impl Asked {
-    /// Has `ask` look for the members in `manifest`, of the cluster that must not run.
+    /// Has `ask` look for the members in `manifest`, of the cluster that must not run, also at the URLs that those who
+    /// know a cluster longer have: a cluster that has moved since does not answer at the URLs of its old archives.
     pub fn about(
         manifest: &Manifest,
+        later: &[(ClusterId, Vec<Member>)],
         ask: impl Fn(&[Member], ClusterId) -> Vec<(Member, Presence)>,
     ) -> Self {
         let identity = &manifest.member.identity;
@@ -90,10 +92,20 @@ impl Asked {
             .filter(elsewhere)
             .cloned()
             .collect();
+        let with_later = |members: &[Member], cluster_id: ClusterId| {
+            let known = later.iter().filter(|(of, _)| *of == cluster_id);
+            let known = known.fold(members.to_vec(), |all, (_, later)| joined(all, later));
+            ask(&known, cluster_id)
+        };
+        let rewound = manifest.rewind.is_some() && identity.cluster_id != cluster_id;
         Self {
             cluster_id,
-            found: ask(members, cluster_id),
-            found_rewound: ask(&at_new_urls, identity.cluster_id),
+            found: with_later(members, cluster_id),
+            found_rewound: if rewound {
+                with_later(&at_new_urls, identity.cluster_id)
+            } else {
+                ask(&at_new_urls, identity.cluster_id)
+            },
             rewound: manifest.rewind.is_some(),
             own: identity.member_id,
             own_cluster: identity.cluster_id,
@@ -101,7 +113,6 @@ impl Asked {
         }
     }
 
-    /// Whether the archive may be restored.
     pub fn verdict(&self) -> Result<(), StaleMemberError> {
         let cluster_id = self.cluster_id;
         let running = self.tell(|member, presence| match presence {
@@ -242,6 +253,28 @@ impl Asked {
     }
 }
 
+/// All members of both lists, each at the URLs of both.
+fn joined(mut members: Vec<Member>, later: &[Member]) -> Vec<Member> {
+    for member in later {
+        let Some(known) = members.iter_mut().find(|known| known.id == member.id) else {
+            members.push(member.clone());
+            continue;
+        };
+        for (urls, more) in [
+            (&mut known.peer_urls, &member.peer_urls),
+            (&mut known.client_urls, &member.client_urls),
+        ] {
+            let new: Vec<_> = more
+                .iter()
+                .filter(|url| !urls.contains(url))
+                .cloned()
+                .collect();
+            urls.extend(new);
+        }
+    }
+    members
+}
+
 /// The warning to give if no member is asked.
 pub fn unasked(manifest: &Manifest) -> String {
     if let Some(rewind) = &manifest.rewind {
@@ -304,7 +337,7 @@ mod tests {
         presence: impl Fn(ClusterId) -> Presence,
     ) -> (Asked, Vec<(ClusterId, Vec<u64>)>) {
         let calls = RefCell::new(Vec::new());
-        let asked = Asked::about(manifest, |members, cluster| {
+        let asked = Asked::about(manifest, &[], |members, cluster| {
             let ids: Vec<_> = members.iter().map(|member| member.id.0).collect();
             calls.borrow_mut().push((cluster, ids));
             let found = members

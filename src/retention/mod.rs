@@ -52,7 +52,6 @@ pub struct Group {
 }
 
 impl Group {
-    /// The group that an archive belongs to.
     pub fn of(summary: &ArchiveSummary) -> Self {
         Self {
             cluster_id: summary.identity.cluster_id,

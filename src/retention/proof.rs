@@ -10,7 +10,6 @@ use crate::interrupt::Interrupted;
 use crate::repository::ArchiveSummary;
 use crate::retention::Prove;
 
-/// Whether an archive is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
     Good,
@@ -33,7 +32,6 @@ impl Proof {
     }
 }
 
-/// The proofs of a run, by archive name.
 pub(crate) struct Proofs<'p, 'f> {
     prove: &'p mut Prove<'f>,
     known: HashMap<String, Proof>,

@@ -26,7 +26,6 @@ pub struct PruneRequest<'r> {
     pub proven: Option<&'r str>,
 }
 
-/// The decisions, and what was learnt about the archives meanwhile.
 #[derive(Debug)]
 pub struct Plan<'c> {
     pub decisions: Vec<Decision<'c>>,
@@ -37,7 +36,6 @@ pub struct Plan<'c> {
     noted: VerifiedCache,
 }
 
-/// The result of a removal.
 #[derive(Debug, Default)]
 pub struct Pruned {
     pub removed: Vec<String>,

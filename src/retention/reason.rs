@@ -60,7 +60,6 @@ impl Period {
     }
 }
 
-/// Why an archive is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reason {
     /// One of the newest.
@@ -113,7 +112,6 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The name of the rule, for scripts.
     pub fn rule(&self) -> &'static str {
         match self {
             Self::Last { .. } => "last",

@@ -12,12 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::repository::ArchiveRef;
 
-/// The file's name.
 pub const CACHE_NAME: &str = ".etcd-ark-proofs.json";
 /// The format that this release reads and writes.
 const FORMAT: u32 = 1;
 
-/// When each archive was verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifiedCache {
@@ -46,14 +44,12 @@ impl Default for VerifiedCache {
 }
 
 impl VerifiedCache {
-    /// Parses the file's content.
     pub fn read(json: &[u8]) -> Self {
         let read: Option<Self> = serde_json::from_slice(json).ok();
         read.filter(|verified| verified.format == FORMAT)
             .unwrap_or_default()
     }
 
-    /// The file's content.
     pub fn write(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
     }

@@ -54,7 +54,7 @@ pub enum RewindError {
         missing: Vec<Missing>,
     },
     #[error(
-        "the cluster version was never below {wanted}: the first that was decided, {version}, was set by entry {at}"
+        "no cluster version below {wanted} was ever set: the first one, {version}, was set by entry {at}"
     )]
     NeverBelow {
         wanted: Release,

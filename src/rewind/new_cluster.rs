@@ -15,7 +15,8 @@ use crate::etcd::ids::{ClusterId, Index, MemberId, Term};
 use crate::etcd::membership::{Member, StoreFacts};
 use crate::etcd::proto::{ConfChange, Entry};
 use crate::etcd::store::Store;
-use crate::etcd::store::apply::{Applied, Names};
+use crate::etcd::store::apply::Applied;
+use crate::etcd::store::rules::InOrderRules;
 use crate::etcd::store::to_json::go_text;
 use crate::rewind::RewindError;
 use crate::rewind::input::{ReadInput, member_text};
@@ -110,7 +111,7 @@ fn in_valid_order(
         for (kind, member) in wanted {
             let data = conf_change(kind, &member);
             // How in-order keys are named does not matter to a conf change.
-            match store.apply(1, &data, Names::Plain) {
+            match store.apply(1, &data, InOrderRules::Before22) {
                 Ok(Applied::Done) => {
                     index = index.next();
                     let record = Entry {

@@ -2,7 +2,7 @@
 //!
 //! Nothing here reads or writes files: a [`Plan`] is shown, or given to [`write()`](crate::rewind::write()).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -73,6 +73,8 @@ pub struct PlannedStore {
     pub index_before: u64,
     pub keys: u64,
     pub expiring: Expiring,
+    /// How many requests that it is made by were a refresh.
+    pub refreshes: u64,
 }
 
 /// What is not kept.
@@ -106,6 +108,18 @@ impl Plan {
             .into_iter()
             .flat_map(|latest| latest.facts.standing_members());
         members.filter(|member| !is_input(member)).collect()
+    }
+
+    /// The members that are elsewhere now than at the last kept entry: each as it will be, and its newest peer URLs.
+    pub fn moved_since(&self) -> Vec<(&Member, &[String])> {
+        let latest = self.read_inputs.get(self.agreement.winner);
+        let now = latest.map_or(&[][..], |latest| &latest.facts.members);
+        let moved = self.members.iter().filter_map(|member| {
+            let now = now.iter().find(|now| now.id == member.id)?;
+            let [old, new] = [member, now].map(|one| BTreeSet::from_iter(&one.peer_urls));
+            (old != new).then_some((member, &now.peer_urls[..]))
+        });
+        moved.collect()
     }
 
     /// The newest input and its time: no input has what was written later.
@@ -187,6 +201,7 @@ impl PlannedStore {
             index_before,
             keys: store.summary(0).keys,
             expiring: store.expiring(now),
+            refreshes: store.refreshes(),
         }
     }
 }

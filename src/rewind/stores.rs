@@ -267,7 +267,7 @@ impl Stores<'_, '_> {
         ) else {
             return Ok(());
         };
-        let names = self.rules.names();
+        let rules = self.rules;
         let mut apply = |index: Index, entry: &EntryView<'_>, _: &[u8]| {
             if commits.contains(&index.previous()) {
                 reached.note(index.previous(), store);
@@ -275,7 +275,7 @@ impl Stores<'_, '_> {
             reached.has_named |= Request::may_have_method(entry.data, *b"POST");
             let instead = reached.leftovers.replace(store, entry);
             let data = instead.as_deref().unwrap_or(entry.data);
-            let applied = store.apply(entry.kind, data, names);
+            let applied = store.apply(entry.kind, data, rules);
             applied.map(|_| ()).map_err(|_| RewindError::Entry {
                 path: read_input.path.clone(),
                 fault: ReplayFault::Unreadable(index),
@@ -300,6 +300,7 @@ impl Stores<'_, '_> {
             return None;
         }
         let mut reached = Cow::Borrowed(reached);
+        let mut refreshes = store.refreshes();
         if commit > self.moment {
             let above = own.trace.above(self.moment).iter();
             let rest = above.take_while(|entry| entry.index <= commit).count() as u64;
@@ -316,11 +317,13 @@ impl Stores<'_, '_> {
             self.apply(rest, &commits, &mut store, reached.to_mut())
                 .ok()?;
             reached.to_mut().note(commit, &store);
+            refreshes = store.refreshes();
         }
         let own_rules = InOrderRules::of(facts.cluster_version.as_ref());
-        let is_right = own_rules == self.rules || !reached.has_named;
-        let served = reached.served.get(&commit).filter(|_| is_right);
-        served.cloned()
+        let renames = reached.has_named && own_rules.names() != self.rules.names();
+        let empties = refreshes > 0 && own_rules.knows_refresh() != self.rules.knows_refresh();
+        let served = reached.served.get(&commit);
+        served.filter(|_| !renames && !empties).cloned()
     }
 
     /// The store in a raft snapshot without leftovers; with its fingerprint before that, if it `is_compared`.

@@ -29,7 +29,6 @@ use crate::snapshot::open_files::mtime_of;
 /// How many bytes are skipped at once where the disk cannot read.
 const BLOCK: usize = 4096;
 
-/// The files of a damaged data dir, open.
 pub(super) struct Remains {
     files: Vec<(SourceFile, fs::File, u64)>,
     faults: Vec<DamagedFile>,
@@ -77,7 +76,6 @@ impl Remains {
         Ok(remains)
     }
 
-    /// The total size in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.files.iter().map(|(_, _, length)| length).sum()
     }
@@ -266,6 +264,7 @@ fn remains(
     let mut position = position.unwrap_or_default();
     if let Some(id) = raft_snapshot.filter(|id| id.index > position.index) {
         (position.term, position.index) = (id.term, id.index);
+        position.commit = position.commit.max(id.index);
     }
     MemberFacts {
         identity: Identity {

@@ -29,7 +29,6 @@ use crate::snapshot::{Capture, Captured, CreatedAt, ReadBack};
 /// How often another name is tried.
 const TRIES: u32 = 4;
 
-/// Where a new archive goes.
 #[derive(Clone, Copy, Debug)]
 pub enum Destination<'r> {
     /// A backup dir, which is created if it is missing; the archive is written there.
@@ -48,7 +47,6 @@ pub enum Destination<'r> {
 }
 
 impl Destination<'_> {
-    /// The directories that are written to.
     fn directories(&self) -> Vec<&Path> {
         match self {
             Self::BackupDir(dir) => vec![dir],
@@ -84,7 +82,6 @@ pub fn refuse_backup_inside(data_dir: &DataDir, backup_dir: &Path) -> Result<(),
     Ok(())
 }
 
-/// An unnamed file in `spool`.
 pub fn spool_file(spool: &Path) -> io::Result<File> {
     tempfile::tempfile_in(spool).map_err(|error| with_path(error, "create a file in", spool))
 }

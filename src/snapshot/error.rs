@@ -79,7 +79,6 @@ impl CaptureError {
         }
     }
 
-    /// Whether the new archive's name is taken.
     pub(super) fn is_name_taken(&self) -> bool {
         let (Self::Io(error) | Self::Upload(UploadError::Io(error))) = self else {
             return false;

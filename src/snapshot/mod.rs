@@ -64,13 +64,11 @@ pub struct SnapshotRequest<'r> {
     pub threads: usize,
     /// Warn above this data size, in bytes.
     pub size_limit: u64,
-    /// The time in the archive and in its name.
     pub created: CreatedAt,
     /// The holder of the lock on the backup dir; `None` for a directory that no other run knows.
     pub lock: Option<LockRequest>,
 }
 
-/// The time of an archive.
 #[derive(Clone, Copy, Debug)]
 pub enum CreatedAt {
     At(Timestamp),
@@ -111,11 +109,9 @@ pub struct ReadBack {
     pub starts: Option<Verdicts>,
 }
 
-/// A new archive in the backup dir.
 #[derive(Debug)]
 pub struct Captured {
     pub path: PathBuf,
-    /// Its size in bytes.
     pub bytes: u64,
     pub sha256: Digest,
     pub manifest: Manifest,
@@ -125,7 +121,6 @@ pub struct Captured {
     pub alone: bool,
 }
 
-/// Captures `request.data_dir` into a new archive.
 pub fn capture(
     request: &SnapshotRequest<'_>,
     interrupt: &Interrupt,
@@ -254,7 +249,6 @@ impl Capture<'_> {
         archive_name(manifest, by_id)
     }
 
-    /// Captures until a try is consistent.
     fn retry_until_consistent(
         &mut self,
         to: Option<(&File, &Path)>,
@@ -320,19 +314,9 @@ impl Capture<'_> {
         };
         let complete = |files: Vec<FileEntry>| Manifest {
             format: Format::DAMAGED,
-            tool: Tool::this(),
-            created: self.created,
-            scope: request.scope,
-            labels: request.labels.clone(),
-            member: facts,
-            sizes,
-            directories,
             warnings: damage_warnings(&damage, &files, request.data_dir),
-            files,
-            notes: Vec::new(),
-            does_not_start: None,
-            rewind: None,
             damage: Some(damage),
+            ..self.manifest(facts, sizes, directories, files)
         };
         Ok(writer.finish(mtime, complete)?)
     }
@@ -400,22 +384,38 @@ impl Capture<'_> {
         warnings.extend(more);
         notes.extend(opening.notes.iter().cloned());
         let complete = |files: Vec<FileEntry>| Manifest {
-            format: Format::CURRENT,
-            tool: Tool::this(),
-            created: self.created,
-            scope: request.scope,
-            labels: request.labels.clone(),
-            member: facts,
-            sizes,
-            directories,
-            files,
             warnings: Warnings(warnings),
             notes,
             does_not_start,
-            rewind: self.made.as_ref().map(|made| made.rewind.clone()),
-            damage: None,
+            ..self.manifest(facts, sizes, directories, files)
         };
         Ok(writer.finish(mtime, complete)?)
+    }
+
+    /// Of an archive without warnings.
+    fn manifest(
+        &self,
+        member: MemberFacts,
+        sizes: Sizes,
+        directories: Vec<DirectoryEntry>,
+        files: Vec<FileEntry>,
+    ) -> Manifest {
+        Manifest {
+            format: Format::CURRENT,
+            tool: Tool::this(),
+            created: self.created,
+            scope: self.request.scope,
+            labels: self.request.labels.clone(),
+            member,
+            sizes,
+            directories,
+            files,
+            warnings: Warnings::default(),
+            notes: Vec::new(),
+            does_not_start: None,
+            rewind: self.made.as_ref().map(|made| made.rewind.clone()),
+            damage: None,
+        }
     }
 }
 

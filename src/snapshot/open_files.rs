@@ -20,7 +20,6 @@ use crate::fs::PIECE;
 use crate::snapshot::error::CaptureError;
 use crate::snapshot::retry::PassedOver;
 
-/// An open source file, and how much of it is read.
 pub(crate) struct Opened {
     pub(crate) source: SourceFile,
     pub(crate) file: fs::File,
@@ -200,7 +199,6 @@ fn unrenamed(listing: &Listing) -> impl Iterator<Item = Warning> {
     })
 }
 
-/// When a file was last written.
 pub(crate) fn mtime_of(metadata: &std::fs::Metadata) -> Timestamp {
     let nanoseconds = i32::try_from(metadata.mtime_nsec()).unwrap_or(0);
     Timestamp::new(metadata.mtime(), nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH)

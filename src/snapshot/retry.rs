@@ -20,7 +20,6 @@ const LOOKS: u32 = 3;
 /// How often its length may change between reads.
 const MAX_LOOKS: u32 = 20;
 
-/// A raft snapshot that was skipped.
 #[derive(Clone, Debug)]
 pub(crate) struct PassedOver {
     pub(crate) id: SnapshotId,

@@ -23,7 +23,6 @@ use crate::progress::Event;
 use crate::snapshot::error::CaptureError;
 use crate::snapshot::open_files::{Opened, Opening, mtime_of};
 
-/// The archive that is being written, and its options.
 pub(crate) struct Content<'c, 'f> {
     pub(crate) writer: &'c mut Writer<'f>,
     /// Owner to record instead of the real one.
@@ -32,7 +31,6 @@ pub(crate) struct Content<'c, 'f> {
     pub(crate) observe: &'c mut dyn FnMut(Event),
 }
 
-/// A start from the files of the live set in `opening`.
 fn start_from(opening: &Opening) -> StartScan {
     let name = |opened: &Opened| file_name(&opened.source.archive_path).to_owned();
     let layout = Layout {
@@ -180,7 +178,6 @@ impl Content<'_, '_> {
     }
 }
 
-/// A source file that is checked while it is read.
 struct Examined<'e> {
     file: io::Take<&'e fs::File>,
     scan: &'e mut MemberScan,

@@ -26,7 +26,6 @@ use crate::target::{StoreError, StoreQuery, Target};
 /// How many raft snapshots may differ before the comparison stops: each needs another read.
 const MOST_WRONG: usize = 10;
 
-/// The result of a deep verification.
 #[derive(Debug)]
 pub struct DeepReport {
     /// The raft snapshot that the replay began from; `None` is the empty store.
@@ -41,7 +40,6 @@ pub struct DeepReport {
     pub at: Index,
 }
 
-/// A raft snapshot compared with the replay.
 #[derive(Debug)]
 pub struct SnapshotCheck {
     pub id: SnapshotId,
@@ -60,7 +58,6 @@ pub enum SnapshotVerdict {
     Different(Vec<DifferentKey>),
 }
 
-/// A key that differs between a raft snapshot and the replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DifferentKey {
     pub path: Vec<u8>,
@@ -87,7 +84,6 @@ pub enum ClusterFault {
 }
 
 impl DeepReport {
-    /// Whether nothing is wrong.
     pub fn is_valid(&self) -> bool {
         let differs =
             |check: &SnapshotCheck| matches!(check.verdict, SnapshotVerdict::Different(_));
@@ -211,11 +207,9 @@ impl Looking<'_> {
         let until = Until::Index(id.index);
         let before = replayed.checks.iter().rfind(|check| check.equal);
         let before = before.map(|check| check.id).or(replayed.start);
-        if replayed.in_order.applied > 0 {
-            let (from, rules) = (
-                before.map_or(Start::Empty, Start::From),
-                replayed.rules.other(),
-            );
+        let others = InOrderRules::ALL.into_iter();
+        for rules in others.filter(|rules| replayed.depends_on(*rules)) {
+            let from = before.map_or(Start::Empty, Start::From);
             let by_other = self.again(from, until, rules)?;
             let last = by_other.checks.last();
             if last.is_some_and(|check| check.equal && check.id == id) {
@@ -229,8 +223,7 @@ impl Looking<'_> {
 
 /// Whether a first read used the right rules, or needed none.
 fn is_settled(member: &MemberFacts, replayed: &Replayed) -> bool {
-    let right = InOrderRules::of(member.cluster_version.as_ref());
-    right == replayed.rules || replayed.in_order.applied == 0
+    !replayed.depends_on(InOrderRules::of(member.cluster_version.as_ref()))
 }
 
 fn judge(replayed: &Store, snapshot: &Store) -> SnapshotVerdict {

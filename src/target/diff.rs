@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::etcd::ids::{Index, Release, V2_1};
+use crate::etcd::ids::{ClusterVersion, Index, V2_1, V2_2};
 use crate::etcd::membership::StoreFacts;
 use crate::etcd::replay::{Along, EntryMark, InOrderRules, Removal, Until};
 use crate::etcd::scan::Extent;
@@ -16,7 +16,6 @@ use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::target::{StoreError, StoreQuery, StoreRead, Target};
 
-/// Two stores and their differences.
 #[derive(Debug)]
 pub struct Comparison {
     pub a: StoreRead,
@@ -36,9 +35,10 @@ pub struct Comparison {
 pub struct TwoNames {
     pub before_2_2: Option<Vec<u8>>,
     pub from_2_2: Option<Vec<u8>>,
+    /// The later release of the two: before 2.2 a POST makes another name, before 2.3 a refresh another value.
+    pub next: InOrderRules,
 }
 
-/// A difference and its cause.
 #[derive(Debug)]
 pub struct KeyDifference {
     pub difference: Difference,
@@ -49,7 +49,6 @@ pub struct KeyDifference {
     pub in_order: bool,
 }
 
-/// How far two logs are equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogAgreement {
     /// The last run of committed entries that both have without a gap, first and last; `None` if
@@ -66,7 +65,6 @@ impl Comparison {
         a.at == b.at && a.store.index() != b.store.index()
     }
 
-    /// Whether nothing differs.
     pub fn is_equal(&self) -> bool {
         self.keys.is_empty()
             && !self.counts_differ()
@@ -156,13 +154,18 @@ fn unsure_names(
 ) -> Result<BTreeSet<TwoNames>, StoreError> {
     let replayed = &read.replayed;
     let version = read.member.cluster_version.as_ref();
-    let is_2_1 = version.is_some_and(|version| Release::of(&version.0) == V2_1);
-    if wanted.rules.is_some() || !is_2_1 || replayed.in_order.applied == 0 {
+    // A cluster may be on its way from the release of its version to the next one.
+    let next = match version.map(ClusterVersion::release) {
+        Some(V2_1) => InOrderRules::From22,
+        Some(V2_2) => InOrderRules::From23,
+        _ => return Ok(BTreeSet::new()),
+    };
+    if wanted.rules.is_some() || !replayed.depends_on(next) {
         return Ok(BTreeSet::new());
     }
     let wanted = StoreQuery {
         until: Until::Index(replayed.at),
-        rules: Some(InOrderRules::From22),
+        rules: Some(next),
         ..wanted
     };
     let otherwise = target.read_store(wanted, interrupt, observe)?;
@@ -182,6 +185,7 @@ fn unsure_names(
     let names = names.map(|(before_2_2, from_2_2)| TwoNames {
         before_2_2,
         from_2_2,
+        next,
     });
     Ok(names.collect())
 }
@@ -210,7 +214,6 @@ fn agreement(a: &[EntryMark], b: &[EntryMark]) -> LogAgreement {
     found
 }
 
-/// The last entries that removed something.
 #[derive(Default)]
 struct Removals<'a> {
     /// By the store path of what they removed.

@@ -24,7 +24,6 @@ use crate::etcd::trace::Trace;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 
-/// An archive or a data dir.
 #[derive(Debug)]
 pub enum Target {
     Archive(Box<Archive>),
@@ -87,7 +86,6 @@ impl StoreRead {
     }
 }
 
-/// Why these in-order rules are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RulesFrom {
     Asked,
@@ -134,7 +132,6 @@ impl Target {
         }
     }
 
-    /// The path it was opened by.
     pub fn path(&self) -> &Path {
         match self {
             Self::Archive(archive) => archive.path(),
@@ -142,7 +139,6 @@ impl Target {
         }
     }
 
-    /// Reads the `wanted` store.
     pub fn read_store(
         &self,
         wanted: StoreQuery,
@@ -183,7 +179,7 @@ impl Target {
             }
             let right = InOrderRules::of(read.member.cluster_version.as_ref());
             // The right rules are known only now; they matter only if the replay named a key by them.
-            if wanted.rules.is_some() || right == rules || read.replayed.in_order.applied == 0 {
+            if wanted.rules.is_some() || !read.replayed.depends_on(right) {
                 if wanted.rules.is_none() {
                     read.replayed.rules = right;
                 }

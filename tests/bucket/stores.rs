@@ -116,12 +116,9 @@ fn a_clock_that_is_wrong_is_called_that_and_not_a_wrong_key() {
         for args in [place.snapshot_args(), vec!["--json", "list", "--repo", URL]] {
             let error = place.run(road, &args).exits(1).json_error();
             assert_has(&error["message"], "clock");
-            assert!(
-                error["hint"]
-                    .as_str()
-                    .unwrap()
-                    .starts_with("set this machine's clock right"),
-                "{error}"
+            assert_begins(
+                &error["hint"].as_str().unwrap(),
+                "set this machine's clock right",
             );
         }
     }

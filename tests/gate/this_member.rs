@@ -78,13 +78,7 @@ fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay
     .exits(5)
     .json();
     assert_eq!(strict["gate"]["verdict"], "allowed");
-    assert!(
-        strict["warnings"][0]
-            .as_str()
-            .unwrap()
-            .starts_with("waited only 0 s"),
-        "{strict:#}"
-    );
+    assert_begins(&strict["warnings"][0].as_str().unwrap(), "waited only 0 s");
     assert_eq!(strict["keep_data_dir"], own.to_str().unwrap());
     assert_eq!(strict["wal_moved"], Value::Null);
     assert!(Path::new(strict["snapshot"]["archive"].as_str().unwrap()).is_file());
@@ -512,11 +506,7 @@ fn a_wal_dir_on_a_disk_of_its_own_is_a_mount_point_and_comes_home_too() {
     let ran = in_own_mounts(script, &paths).exits(0);
     assert_has(&ran.stdout, "the old segments are kept in");
     assert!(ran.stdout.contains("moved-to-member-wal.wal"), "{ran:#?}");
-    assert!(
-        ran.stdout
-            .ends_with("0000000000000000-0000000000000000.wal\n"),
-        "{ran:#?}"
-    );
+    assert_ends(&ran.stdout, "0000000000000000-0000000000000000.wal\n");
 }
 
 #[test]

@@ -18,7 +18,6 @@ struct Step {
     blocks: Vec<String>,
 }
 
-/// The upgrade guide.
 fn guide() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/upgrade-guide.md")).unwrap()
 }
@@ -322,11 +321,7 @@ fn go_back_after_the_move(nodes: &mut Nodes, steps: &[Step]) {
     for n in 0..MEMBERS {
         nodes.type_block(restore, n);
     }
-    assert!(
-        start.text.contains("Install the 2.1 binary on every node"),
-        "{}",
-        start.text
-    );
+    assert_has(&start.text, "Install the 2.1 binary on every node");
     for n in 0..MEMBERS {
         nodes.roll.install(n, false);
         nodes.type_all(start, n);

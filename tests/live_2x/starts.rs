@@ -31,14 +31,12 @@ fn free_address() -> String {
     port.local_addr().unwrap().to_string()
 }
 
-/// What a server did with a data dir.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Did {
     /// It serves this number of keys.
     Serves(usize),
     /// It ended by itself, with these last words.
     Ended(String),
-    /// It runs and has no leader.
     NoLeader,
 }
 

@@ -113,7 +113,25 @@ fn members_removed_and_moved_are_conf_changes_at_the_end_of_the_log() {
         json!(["http://127.0.0.1:1", "http://127.0.0.1:2"])
     );
     assert_eq!(urls["mem-d"], json!(["http://127.0.0.1:18380"]));
-    assert_eq!(archives(&told).len(), 3);
+    let made = archives(&told);
+    assert_eq!(made.len(), 3);
+
+    // Back to before they moved: members at URLs that they have left find no other member, and no server says why.
+    let made: Vec<&Path> = made.values().map(PathBuf::as_path).collect();
+    let out = dir.path().join("moved-back");
+    let flags = ["--to", "index:73", "--dry-run"];
+    let plan = rewind(&made, &out, &flags).exits(0).json();
+    let warnings = plan["warnings"].to_string();
+    for moved in [
+        "mem-a was at http://127.0.0.1:15380 at that entry and is at http://127.0.0.1:17380 now: if it stays there, add `--peer-url mem-a=http://127.0.0.1:17380`",
+        "mem-c was at http://127.0.0.1:17380 at that entry and is at http://127.0.0.1:1,http://127.0.0.1:2 now",
+    ] {
+        assert_has(&warnings, moved);
+    }
+    assert!(!warnings.contains("mem-d was"), "{warnings}");
+    let plan = rewind(&made, &out, &[&flags[..], &moves].concat()).exits(0);
+    let warnings = plan.json()["warnings"].to_string();
+    assert!(!warnings.contains("was at"), "{warnings}");
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn what_a_user_gets_wrong_is_said_and_changes_nothing() {
         (
             &["--to", "last-before:2.1"],
             3,
-            "was never below 2.1: the first that was decided, 2.1.0, was set by entry 9",
+            "no cluster version below 2.1 was ever set: the first one, 2.1.0, was set by entry 9",
         ),
         (&["--wal-dir", "elsewhere=wal"], 2, "not one of the targets"),
     ];
@@ -153,7 +153,10 @@ fn a_cluster_that_was_never_below_is_not_cut_to_its_first_entries() {
     let pair = format!("{}={}", source.display(), wal.display());
     let refused = rewind(&[&source], &out, &["--wal-dir", &pair]).exits(3);
     let message = refused.json_error()["message"].as_str().unwrap().to_owned();
-    assert!(message.contains("never below 2.2"), "{message}");
+    assert!(
+        message.contains("no cluster version below 2.2 was ever set"),
+        "{message}"
+    );
     let spelt_otherwise = format!("{}/member/..={}", source.display(), wal.display());
     let told = rewind(
         &[&source],

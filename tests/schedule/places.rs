@@ -61,10 +61,7 @@ fn a_backup_dir_that_the_sandbox_would_hide_is_not_hidden() {
 #[test]
 fn the_service_can_write_to_what_its_flags_name_on_this_machine_and_to_nothing_else() {
     let unit = printed("--data-dir /d --repo s3://bucket/a", &[], ".service");
-    assert!(
-        value(&unit, "ExecStart").ends_with(" --backup-dir=s3://bucket/a"),
-        "{unit}"
-    );
+    assert_ends(&value(&unit, "ExecStart"), " --backup-dir=s3://bucket/a");
     assert!(!unit.contains("\nReadWritePaths="), "{unit}");
     let line = "--data-dir /d --repo file:///srv/a --spool-dir /srv/spool";
     let unit = printed(line, &[], ".service");
@@ -100,14 +97,8 @@ fn the_packages_configuration_is_one_that_every_command_takes_also_with_all_of_i
             value(&unit, "ExecStart"),
             format!("{BINARY} --config={config} snapshot")
         );
-        assert!(
-            value(&unit, "RequiresMountsFor").starts_with("/var/lib/etcd/default"),
-            "{unit}"
-        );
-        assert!(
-            value(&unit, "ReadWritePaths").starts_with("/var/backups/etcd"),
-            "{unit}"
-        );
+        assert_begins(&value(&unit, "RequiresMountsFor"), "/var/lib/etcd/default");
+        assert_begins(&value(&unit, "ReadWritePaths"), "/var/backups/etcd");
     }
 }
 
@@ -147,9 +138,9 @@ fn what_the_file_sets_counts_for_the_unit_and_stays_in_the_file() {
     let unit = told(&["--repo", "s3://bucket", "--spool-dir", "/spool2"]);
     assert_eq!(value(&unit, "ReadWritePaths"), "/spool2 /m");
     let line = value(&unit, "ExecStart");
-    assert!(
-        line.ends_with(" snapshot --backup-dir=s3://bucket --spool-dir=/spool2 --level=5"),
-        "{line}"
+    assert_ends(
+        &line,
+        " snapshot --backup-dir=s3://bucket --spool-dir=/spool2 --level=5",
     );
     fs::write(&config, "data-dir = 'd'\nbackup-dir = '/b'\n").unwrap();
     ark(["schedule", "--config", text(&config)])

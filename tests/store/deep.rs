@@ -1,13 +1,13 @@
 //! `verify --deep`: each raft snapshot compared with the log that leads to it.
 
-use super::{SINGLE, Server, UPGRADE, encode, posts, run, server, wal_dir};
+use super::{encode, posts, run};
 use crate::support::prelude::*;
 
 #[test]
 fn every_raft_snapshot_recorded_is_what_the_log_leads_to() {
     // Guards against a deep verification that finds fault with what real servers wrote.
     let mut servers: Vec<&Server> = SINGLE.iter().collect();
-    let removed = server("mem-b", "mem-b", "mem-b");
+    let removed = Server::alone("mem-b");
     servers.push(&removed);
     for server in servers {
         let rules = if matches!(
@@ -55,7 +55,7 @@ fn assert_deeply_sound(
 ) {
     let scratch = TempDir::new().unwrap();
     let [data, live, all] = server.targets(recording, scratch.path());
-    let wal = wal_dir(recording, server.dir);
+    let wal = Source::of(recording, server.dir).wal_dir();
     let entries = decode::entries(&wal);
     let in_dir: Vec<u64> = decode::snaps(&data.path.join("member/snap"))
         .iter()
@@ -201,7 +201,6 @@ fn behind_a_key(json: &str, field: &str, more: &str) -> String {
     format!("{}{more}{}", &json[..at], &json[at..])
 }
 
-/// Replaces the first `old`.
 fn replaced(json: &str, old: &str, new: &str) -> String {
     assert!(json.contains(old), "no {old}");
     json.replacen(old, new, 1)

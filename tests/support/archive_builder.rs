@@ -19,7 +19,6 @@ pub const FIFO: u8 = b'6';
 
 const BLOCK: usize = 512;
 
-/// One entry of the tar stream.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub path: String,
@@ -28,7 +27,6 @@ pub struct Entry {
     pub uid: u32,
     pub gid: u32,
     pub mtime: u64,
-    /// Where a link leads.
     pub link: String,
     pub data: Vec<u8>,
 }
@@ -90,7 +88,6 @@ impl Packed {
     }
 }
 
-/// An archive under construction.
 #[derive(Clone, Debug)]
 pub struct Forge {
     /// Everything before the manifest, but for `SHA256SUMS`, which is made.
@@ -147,7 +144,6 @@ impl Forge {
         forge
     }
 
-    /// The entry with `part` in its path.
     pub fn entry(&mut self, part: &str) -> &mut Entry {
         let found = self
             .entries
@@ -224,7 +220,6 @@ impl Forge {
         frames
     }
 
-    /// The whole archive.
     pub fn bytes(&self) -> Vec<u8> {
         seal(&self.frames(), self.seal_version)
     }
@@ -261,7 +256,6 @@ pub fn seal(frames: &[Packed], version: u8) -> Vec<u8> {
     archive
 }
 
-/// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {

@@ -13,7 +13,6 @@ use serde_json::Value;
 
 use super::tools::clear_environment;
 
-/// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_etcd-ark");
 
 /// Puts the binary at `path`, for accounts that cannot enter the build directory. Another process copies it: one that this
@@ -34,10 +33,8 @@ pub fn flip_middle(path: &Path) {
     flip(path, fs::metadata(path).unwrap().len() as usize / 2);
 }
 
-/// The lock on a backup dir.
 pub const LOCK_FILE: &str = ".etcd-ark-lock";
 
-/// What a command left behind.
 #[derive(Debug)]
 pub struct Ran {
     /// The command line, for messages.
@@ -97,7 +94,6 @@ impl Ran {
         self
     }
 
-    /// The JSON on stdout: an object, which says its schema.
     #[track_caller]
     pub fn json(&self) -> Value {
         answer(&self.stdout)
@@ -110,14 +106,24 @@ impl Ran {
     }
 }
 
-/// Fails unless `text` contains `part`.
 #[track_caller]
 pub fn assert_has(text: &(impl Display + ?Sized), part: &str) {
     let text = text.to_string();
     assert!(text.contains(part), "no {part:?} in {text}");
 }
 
-/// Fails unless `text` contains each of `parts`.
+#[track_caller]
+pub fn assert_begins(text: &(impl Display + ?Sized), part: &str) {
+    let text = text.to_string();
+    assert!(text.starts_with(part), "not {part:?} first in {text}");
+}
+
+#[track_caller]
+pub fn assert_ends(text: &(impl Display + ?Sized), part: &str) {
+    let text = text.to_string();
+    assert!(text.ends_with(part), "not {part:?} last in {text}");
+}
+
 #[track_caller]
 pub fn assert_has_each(text: &(impl Display + ?Sized), parts: &[&str]) {
     for part in parts {
@@ -151,7 +157,6 @@ pub fn clean(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Runs the binary.
 pub fn ark(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ran {
     Ran::of(clean(BINARY).args(args))
 }
@@ -182,7 +187,6 @@ pub fn restore(archive: &Path, data_dir: &Path, flags: &[&str]) -> Ran {
     typed_with("restore {} --data-dir {}", &[&archive, &data_dir], flags)
 }
 
-/// Runs another program in `dir`, which must succeed.
 #[track_caller]
 pub fn tool(dir: &Path, program: &str, args: &[&str]) -> Ran {
     Ran::of(clean(program).current_dir(dir).args(args)).exits(0)

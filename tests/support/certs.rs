@@ -10,14 +10,12 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-/// An authority with its certificate in a file.
 pub struct Authority {
     dir: PathBuf,
     issuer: Issuer<'static, KeyPair>,
     pub cert: PathBuf,
 }
 
-/// A certificate and its key, as files.
 #[derive(Clone, Debug)]
 pub struct Pair {
     pub cert: PathBuf,

@@ -14,7 +14,7 @@ use super::recordings::{Recording, copy_dir, unpack};
 use super::tools::fast_dir;
 
 /// Recordings that a server left when it stopped: name, data dir, and the release line it ran, as `2.1`.
-const BASES: [(&str, &str, &str); 11] = [
+pub const BASES: [(&str, &str, &str); 11] = [
     ("v20", "v20", "2.0"),
     ("v23", "v23", "2.3"),
     ("start-verdicts", "start-verdicts/cases/F-intact", "2.1"),
@@ -34,7 +34,6 @@ const THREADS: usize = 24;
 /// A damage: its name, and what it does to the directory of the member.
 type Damage = (&'static str, fn(&Path));
 
-/// All damages.
 const DAMAGES: [Damage; 28] = [
     ("none", |_| ()),
     ("tail_cut", |member| {
@@ -264,13 +263,11 @@ fn change_snap(member: &Path, change: impl FnOnce(&Path)) {
     }
 }
 
-/// A damaged data dir.
 pub struct Damaged {
     /// Base and damages, for messages.
     pub name: String,
     /// The release line that the base ran.
     pub line: &'static str,
-    /// The data dir.
     pub path: PathBuf,
 }
 

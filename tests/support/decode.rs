@@ -17,7 +17,6 @@ pub struct FrameRead {
     pub offset: usize,
     /// Byte offset of the first byte behind the frame, padding included.
     pub end: usize,
-    /// The record's type, such as [`ENTRY`].
     pub kind: u64,
     pub data: Vec<u8>,
 }
@@ -156,7 +155,6 @@ pub fn entries(wal: &Path) -> BTreeMap<u64, (u64, Vec<u8>)> {
     found
 }
 
-/// What a `.snap` file holds.
 #[derive(Clone, Debug)]
 pub struct RaftSnapshotRead {
     pub term: u64,
@@ -201,7 +199,6 @@ pub fn segments(wal: &Path) -> Vec<PathBuf> {
     with_extension(wal, "wal")
 }
 
-/// The raft snapshots of a snap directory, oldest first.
 pub fn snaps(snap: &Path) -> Vec<PathBuf> {
     with_extension(snap, "snap")
 }

@@ -24,7 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Entries between two raft snapshots, so few that a short story has several.
 const SNAPSHOT_COUNT: u64 = 50;
 
-/// A running server.
 #[derive(Debug)]
 pub struct Etcd {
     child: Child,
@@ -181,27 +180,22 @@ impl Etcd {
         false
     }
 
-    /// Where clients and peers reach it.
     pub fn addresses(&self) -> [SocketAddr; 2] {
         [self.own.client, self.own.peer]
     }
 
-    /// Its client URL, as it tells the cluster.
     pub fn client_url(&self) -> String {
         format!("{}://{}", self.scheme, self.own.client)
     }
 
-    /// Its peer URL.
     pub fn peer_url(&self) -> String {
         format!("{}://{}", self.scheme, self.own.peer)
     }
 
-    /// Where clients reach it.
     pub fn client(&self) -> SocketAddr {
         self.own.client
     }
 
-    /// Sets a key through the v2 API.
     pub fn set_v2(&self, key: &str, value: &str) {
         let path = format!("/v2/keys/{key}");
         let (status, body) =
@@ -209,7 +203,6 @@ impl Etcd {
         assert!(status == 200 || status == 201, "{status} {body}");
     }
 
-    /// Sets a key through the v3 API.
     pub fn set_v3(&self, key: &str, value: &str) {
         self.etcdctl(["put", key, value]).exits(0);
     }
@@ -344,7 +337,6 @@ pub struct Connection {
     stream: Option<BufReader<TcpStream>>,
 }
 
-/// The whole answer to one request.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -354,7 +346,6 @@ pub struct Answer {
 }
 
 impl Connection {
-    /// A connection that is opened with the first request.
     pub fn new(server: SocketAddr) -> Self {
         Self {
             server,
@@ -388,7 +379,6 @@ impl Connection {
         Ok(answer)
     }
 
-    /// Asks for `target`.
     pub fn get(&mut self, target: &str) -> std::io::Result<Answer> {
         self.send("GET", target, "text/plain", "")
     }
@@ -437,7 +427,6 @@ impl Answer {
         Ok(length > 0)
     }
 
-    /// The value of a header, by its name in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut pairs = self.headers.iter().filter_map(|line| line.split_once(':'));
         let found = pairs.find(|(found, _)| found.eq_ignore_ascii_case(name));

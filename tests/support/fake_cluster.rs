@@ -68,7 +68,6 @@ struct Shared {
     requests: Mutex<Vec<String>>,
 }
 
-/// What a member answers.
 #[derive(Clone, Debug)]
 struct State {
     cluster_id: u64,

@@ -92,7 +92,6 @@ pub struct SyncedPoint {
     pub commit: u64,
 }
 
-/// A segment that the member has open and locked.
 #[derive(Debug)]
 struct HeldSegment {
     first_index: u64,
@@ -273,7 +272,6 @@ impl Written {
         fs::read(self.shared.mirrored(snap_name)).is_ok_and(|written| written == bytes)
     }
 
-    /// Bytes of all segments together.
     pub fn total_bytes(&self) -> u64 {
         self.shared.total_bytes.load(Ordering::Relaxed)
     }

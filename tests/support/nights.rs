@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 
 use super::archive_builder::Forge;
 
-/// An archive to make others from.
 #[derive(Debug)]
 pub struct Night {
     forge: Forge,

@@ -126,7 +126,6 @@ const OTHERS: [(u64, Maker); 9] = [
     (8, RandomOps::learner),
 ];
 
-/// A small generator of random numbers (`SplitMix64`), the same on every machine.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
@@ -145,12 +144,10 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    /// Whether something happens that happens `percent` times in 100.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
@@ -219,7 +216,6 @@ impl Tally {
         of_kind.sum()
     }
 
-    /// How many operations there were, and how many succeeded.
     pub fn sums(&self) -> (u64, u64) {
         let outcomes = || self.0.values().flatten();
         let succeeded = outcomes().filter(|(outcome, _)| outcome.starts_with('2'));
@@ -229,7 +225,6 @@ impl Tally {
         )
     }
 
-    /// Adds what another one counted.
     pub fn add(&mut self, other: &Self) {
         for (kind, outcomes) in &other.0 {
             for (outcome, count) in outcomes {
@@ -253,7 +248,6 @@ impl fmt::Display for Tally {
     }
 }
 
-/// The generator of one story.
 #[derive(Debug)]
 pub struct RandomOps {
     random: Random,
@@ -288,7 +282,6 @@ impl RandomOps {
         }
     }
 
-    /// Runs `count` operations, one after the other.
     pub fn run(&mut self, connection: &mut Connection, count: u64) {
         for _ in 0..count {
             let operation = self.next_operation();
@@ -365,7 +358,6 @@ impl RandomOps {
         self.v2(row[1], row[2], key, &form)
     }
 
-    /// Takes in what the server said.
     fn learn(&mut self, operation: &Operation, answer: &Answer) {
         let told = answer.json();
         let outcome = match (told["errorCode"].as_u64(), answer.status) {
@@ -761,7 +753,6 @@ fn v3(kind: &'static str, target: &str, body: &Value) -> Operation {
     }
 }
 
-/// The address of a key in the v2 API.
 pub fn v2_target(key: &[u8]) -> String {
     format!("/v2/keys{}", percent(key, b"/"))
 }
@@ -792,7 +783,6 @@ fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     [dir, b"/", name].concat()
 }
 
-/// The directory that holds `key`.
 fn parent(key: &[u8]) -> &[u8] {
     match key.iter().rposition(|byte| *byte == b'/') {
         Some(0) | None => b"/",

@@ -66,6 +66,98 @@ pub fn unpack(name: &str) -> Recording {
     Recording { dir }
 }
 
+/// A data directory that was recorded, with what its server answered before it stopped.
+#[derive(Clone, Copy)]
+pub struct Server {
+    /// The archive in `testdata/`.
+    pub recording: &'static str,
+    /// The data directory in it.
+    pub dir: &'static str,
+    /// What the names of the answers begin with.
+    pub answers: &'static str,
+}
+
+impl Server {
+    /// The only one of its recording, which has its name.
+    pub const fn alone(name: &'static str) -> Self {
+        Self {
+            recording: name,
+            dir: name,
+            answers: name,
+        }
+    }
+
+    const fn upgraded(dir: &'static str, answers: &'static str) -> Self {
+        Self {
+            recording: "upgrade-story",
+            dir,
+            answers,
+        }
+    }
+}
+
+/// Recordings of one server each.
+pub const SINGLE: [Server; 10] = [
+    Server::alone("auth"),
+    Server::alone("gap-follower"),
+    Server::alone("mem-a"),
+    Server::alone("mem-d"),
+    Server::alone("multisegment"),
+    Server::alone("ops-2.1"),
+    Server::alone("ops-2.2"),
+    Server::alone("v20"),
+    Server::alone("v23"),
+    Server::alone("waldir"),
+];
+
+/// The directories of the upgrade.
+pub const UPGRADE: [Server; 6] = [
+    Server::upgraded("2-backup-infra0", "2-backup-infra0"),
+    Server::upgraded("2-backup-infra1", "2-backup-infra1"),
+    Server::upgraded("2-backup-infra2", "2-backup-infra2"),
+    Server::upgraded("3-after-upgrade-infra0", "3-after-upgrade.infra0"),
+    Server::upgraded("3-after-upgrade-infra1", "3-after-upgrade.infra1"),
+    Server::upgraded("3-after-upgrade-infra2", "3-after-upgrade.infra2"),
+];
+
+/// Where the parts of one recorded member are.
+pub struct Source {
+    pub data: PathBuf,
+    wal: Option<PathBuf>,
+}
+
+impl Source {
+    pub fn of(recording: &Recording, dir: &str) -> Self {
+        let wal = recording.path(format!("{dir}.wal"));
+        Self {
+            data: recording.data_dir(dir),
+            wal: wal.is_dir().then_some(wal),
+        }
+    }
+
+    pub fn snap_dir(&self) -> PathBuf {
+        self.data.join("member/snap")
+    }
+
+    pub fn wal_dir(&self) -> PathBuf {
+        let own = self.data.join("member/wal");
+        self.wal.clone().unwrap_or(own)
+    }
+
+    /// The flags that name the dedicated WAL directory, if there is one.
+    pub fn wal_flags(&self) -> Vec<&str> {
+        self.wal
+            .iter()
+            .flat_map(|wal| ["--wal-dir", wal.to_str().unwrap()])
+            .collect()
+    }
+
+    pub fn trees(&self) -> Vec<BTreeMap<PathBuf, Stat>> {
+        let dirs = [Some(&self.data), self.wal.as_ref()];
+        dirs.into_iter().flatten().map(|dir| tree(dir)).collect()
+    }
+}
+
 /// What a test can tell about one entry of a tree without having written it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Stat {
@@ -109,7 +201,6 @@ pub fn tree(root: &Path) -> BTreeMap<PathBuf, Stat> {
     found
 }
 
-/// The facts of one path.
 pub fn stat(path: &Path) -> Stat {
     let meta = fs::symlink_metadata(path).unwrap();
     Stat {

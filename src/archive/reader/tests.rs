@@ -98,7 +98,6 @@ fn a_damaged_frame_names_the_files_that_have_a_byte_in_it_and_no_neighbour() {
     }
 }
 
-/// The manifest of an archive with these files.
 fn manifest(files: &[FileEntry]) -> Manifest {
     let directory = |path: &str| DirectoryEntry {
         path: path.to_owned(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::etcd::ids::MemberId;
 use crate::etcd::membership::StoreFacts;
+use crate::etcd::replay::InOrderRules;
 use crate::etcd::store::diff::Part;
 use crate::etcd::store::to_json::{Expiration, api_key, key_text};
 use crate::etcd::store::{NodeId, Store};
@@ -90,9 +91,16 @@ pub(crate) fn run(args: &Diff, cx: &Context<'_>) -> Result<()> {
         }
     }
     if !found.unsure.is_empty() {
-        let keys = count(found.unsure.len() as u64, "in-order key", "in-order keys");
+        let next = found.unsure.first().map(|key| key.next);
+        let (own, what, keys) = if next == Some(InOrderRules::From23) {
+            ("2.2", "value", ["refreshed key", "refreshed keys"])
+        } else {
+            ("2.1", "name", ["in-order key", "in-order keys"])
+        };
+        let next = next.map(|next| next.to_string()).unwrap_or_default();
+        let keys = count(found.unsure.len() as u64, keys[0], keys[1]);
         cx.out.warn(&format!(
-            "the cluster version is 2.1, and no file says whether a member ran 2.2: then it gives {keys} above its raft snapshot another name; --in-order-rules decides"
+            "the cluster version is {own}, and no file says whether a member ran {next}: then it gives {keys} above its raft snapshot another {what}; --in-order-rules decides"
         ));
     }
     cx.out.json(|| to_json(paths, &found));
@@ -136,6 +144,7 @@ fn to_json((a, b): (&Path, &Path), found: &Comparison) -> Value {
         "in_order_keys_unsure": found.unsure.iter().map(|key| json!({
             "before_2_2": key.before_2_2.as_deref().map(key_text),
             "from_2_2": key.from_2_2.as_deref().map(key_text),
+            "next_release": key.next,
         })).collect::<Vec<_>>(),
         "members": member_differences(found).iter().map(|(id, what)| json!({
             "id": id, "change": what,
@@ -247,7 +256,14 @@ fn print((a, b): (&Path, &Path), found: &Comparison, out: &Output) {
         if found.unsure.is_empty() {
             out.line(&out.paint(Paint::Good, "equal"));
         } else {
-            out.line(&out.paint(Paint::Warn, "equal if both run etcd 2.1"));
+            let next = found.unsure.iter().map(|key| key.next).max();
+            let own = if next == Some(InOrderRules::From23) {
+                "2.2"
+            } else {
+                "2.1"
+            };
+            let told = format!("equal if both run etcd {own}");
+            out.line(&out.paint(Paint::Warn, &told));
             print_unsure(&found.unsure, shown, out);
         }
         return;
@@ -392,13 +408,21 @@ fn print_unsure(unsure: &[TwoNames], shown: usize, out: &Output) {
             None => "not there".to_owned(),
         };
         let (before, after) = (name(&key.before_2_2), name(&key.from_2_2));
-        out.line(&format!(
-            "  {before} on a member of 2.1, {after} on one of 2.2"
-        ));
+        out.line(&if key.next == InOrderRules::From23 {
+            format!("  {after} is empty on a member of 2.2, and not on one of 2.3")
+        } else {
+            format!("  {before} on a member of 2.1, {after} on one of 2.2")
+        });
     }
     print_rest(unsure.len(), shown, out);
     let ask = "Ask the members themselves, and if their answers differ:";
-    print_indented(&format!("{ask} {TRAP_MENDED}"), out);
+    let refreshed = unsure.iter().any(|key| key.next == InOrderRules::From23);
+    let mended = if refreshed {
+        "write these keys again, with their values, once all members run one release."
+    } else {
+        TRAP_MENDED
+    };
+    print_indented(&format!("{ask} {mended}"), out);
 }
 
 /// Explains the in-order trap and what helps.

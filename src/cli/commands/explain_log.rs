@@ -42,7 +42,6 @@ const WHY: usize = 7;
 /// How many lines worth a look are repeated at the end.
 const TOLD_AGAIN: usize = 10;
 
-/// An item from the reading thread.
 enum Piece {
     File(PathBuf),
     /// The start of a line, and the number of its further bytes.

@@ -57,7 +57,6 @@ pub(crate) struct Keys {
     pub(crate) as_script: Option<Script>,
 }
 
-/// How many characters of a value are shown by default.
 const SHORT: usize = 60;
 
 pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
@@ -196,7 +195,6 @@ pub(crate) fn lost(read: &StoreRead) -> Option<String> {
     read.lost.map(|lost| lost.of(&read.passed_over))
 }
 
-/// Reports what is lost from a damaged log.
 pub(crate) fn print_lost(read: &StoreRead, out: &Output) {
     if let Some(lost) = lost(read) {
         out.warn(&lost);

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use crate::etcd::text::printable;
 use crate::repository::lock::{BackupLock, LockRequest};
-use crate::repository::{Catalog, Repository, summarize};
+use crate::repository::{Catalog, Repository, RepositoryError, summarize};
 use crate::retention::prune::{PruneRequest, Pruned, carry_out, only, plan};
 use crate::retention::{Decision, Group, Reason};
 use crate::text::{name_or_id, size};
+use crate::upgrade::preflight::Finding;
 use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ use crate::cli::flags::selection::Selection;
 use crate::cli::json::{self, text};
 use crate::cli::layout::Table;
 use crate::cli::metrics::MetricsFile;
-use crate::cli::output::Output;
+use crate::cli::output::skipped_keys;
 use crate::cli::render::member::versions_text;
 
 pub(crate) const AFTER_HELP: &str = "Archives are grouped by cluster and member. Only valid archives count: a corrupt one \
@@ -107,6 +108,31 @@ pub(crate) fn after_snapshot(
     pruned().unwrap_or_else(|error| (Value::Null, Err(error)))
 }
 
+/// What pruning the archives of one member would do now, without the archive that is about to be made.
+pub(crate) fn before_snapshot(
+    request: &PruneRequest<'_>,
+    group: Group,
+    cx: &Context<'_>,
+) -> Result<Finding> {
+    let mut catalog = match summarize(request.repository) {
+        Err(RepositoryError::NotFound(_)) => Catalog::default(),
+        found => found?,
+    };
+    only(&mut catalog, group);
+    let plan = plan(request, &catalog, cx.interrupt, &mut |_| ())?;
+    let kept = plan.decisions.iter().filter(|one| one.is_kept()).count();
+    let removed = plan.decisions.len() - kept;
+    let told = format!("of the archives there now, {kept} would be kept and {removed} removed");
+    let warnings = warnings(request.repository, &plan.decisions, &catalog);
+    let mut found = if warnings.is_empty() {
+        Finding::ok(told)
+    } else {
+        Finding::warning(told)
+    };
+    found.evidence.extend(warnings);
+    Ok(found)
+}
+
 struct Outcome<'c> {
     decisions: Vec<Decision<'c>>,
     /// Files of archives that are gone.
@@ -126,7 +152,9 @@ fn prune<'c>(
         }
     };
     let plan = plan(request, catalog, cx.interrupt, &mut observe)?;
-    warn(request.repository, &plan.decisions, catalog, &cx.out);
+    for warning in warnings(request.repository, &plan.decisions, catalog) {
+        cx.out.warn(&warning);
+    }
     let pruned = if dry_run {
         Pruned::default()
     } else {
@@ -150,26 +178,29 @@ fn prune<'c>(
     })
 }
 
-/// Warns about archives that are kept because something is wrong.
-fn warn(repository: &dyn Repository, decisions: &[Decision<'_>], catalog: &Catalog, out: &Output) {
+/// A warning for each archive that is kept because something is wrong.
+fn warnings(
+    repository: &dyn Repository,
+    decisions: &[Decision<'_>],
+    catalog: &Catalog,
+) -> Vec<String> {
     let path = |decision: &Decision<'_>| repository.path_of(decision.summary.name());
+    let mut warnings = Vec::new();
     for decision in decisions {
         for reason in &decision.reasons {
             if matches!(reason, Reason::Bad(_) | Reason::Undecided(_)) {
                 let path = path(decision);
-                out.warn(&format!(
+                warnings.push(format!(
                     "`{}` {reason}; it stays and does not count",
                     path.display()
                 ));
             }
         }
     }
-    out.warn_skipped(repository);
+    warnings.extend(skipped_keys(repository));
     for (_, error) in &catalog.unreadable {
-        out.warn(&format!(
-            "{}; it stays and does not count",
-            with_causes(error)
-        ));
+        let error = with_causes(error);
+        warnings.push(format!("{error}; it stays and does not count"));
     }
     // One line for all of them: after a night with a wrong clock there may be thousands.
     for (reason, what) in [
@@ -181,13 +212,14 @@ fn warn(repository: &dyn Repository, decisions: &[Decision<'_>], catalog: &Catal
             let (number, all) = (1 + wrong.count(), decisions.len());
             let are = if number == 1 { "is" } else { "are" };
             let archives = if all == 1 { "archive" } else { "archives" };
-            out.warn(&format!(
+            warnings.push(format!(
                 "{number} of {all} {archives} {are} {what}, the newest of them `{}`: a clock is or was wrong, or a member went \
                  back to older data; such archives stay and do not count",
                 path(newest).display()
             ));
         }
     }
+    warnings
 }
 
 impl Outcome<'_> {

@@ -242,15 +242,15 @@ fn show(
     let what = |name| match name {
         "create" => "to create",
         "change" if allowed.overwrite => "to change",
-        "change" => "with another value or expiration (stay)",
-        "same" => "the same",
+        "change" => "with another value or expiration (not changed)",
+        "same" => "the same, with directories",
         "unsure" => "that the API shows alike",
         "other_kind" => "of another kind",
         "other_name" => "under another name",
         "create_beside" => "to create beside another value",
         "other_expiry" => "with another expiration",
         "only_there" if allowed.delete_others => "to remove",
-        "only_there" => "only in the cluster (stay)",
+        "only_there" => "only in the cluster (not removed)",
         name => name,
     };
     let parts = counts(plan).into_iter().filter(|(_, count)| *count > 0);
@@ -260,7 +260,6 @@ fn show(
     out.line(&parts.join(", "));
 }
 
-/// The names of all steps.
 const WORDS: [&str; 10] = [
     "create",
     "change",

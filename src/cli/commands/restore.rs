@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use crate::archive::manifest::Manifest;
 use crate::cluster::{Cluster, Presence};
-use crate::etcd::ids::Identity;
+use crate::etcd::ids::{ClusterId, Identity};
+use crate::etcd::membership::Member;
 use crate::fs::owner::{self, Owner};
+use crate::monitoring::scope::log_order;
+use crate::repository::{ArchiveSummary, summarize};
 use crate::restore::replaced::{Present, ReplacedError};
 use crate::restore::stale_member::{Asked, StaleMemberError, WITHIN, unasked};
 use crate::restore::{RestoreRequest, check_target, restore};
@@ -20,7 +23,7 @@ use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::chosen::LatestFlags;
 use crate::cli::flags::common::Threads;
 use crate::cli::json::{self, text};
-use crate::cli::location::TargetName;
+use crate::cli::location::{Location, TargetName};
 use crate::cli::output::{Output, Paint};
 use crate::cli::render::member::{position_text, version_text};
 
@@ -85,8 +88,13 @@ pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
     };
     refuse_other_name(args.name.as_deref(), &archive.manifest().member.identity)?;
     check_target(&request)?;
-    let mut warnings = compare_with_replaced(args, archive.manifest(), cx)?;
-    let (asked, more) = ask(args, archive.manifest(), &cx.out)?;
+    let (mut warnings, mut later) = compare_with_replaced(args, archive.manifest(), cx)?;
+    let (asked, more) = if args.offline {
+        (None, vec![unasked(archive.manifest())])
+    } else {
+        later.extend(later_archive(&path, archive.manifest(), cx).unwrap_or_default());
+        ask(args, archive.manifest(), &later, &cx.out)?
+    };
     warnings.extend(more);
     let restored = cx.watched(|observe| restore(&request, cx.interrupt, observe))?;
     warnings.extend(restored.warnings);
@@ -150,7 +158,6 @@ pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Refuses an archive of a member with another name than expected.
 fn refuse_other_name(expected: Option<&str>, found: &Identity) -> Result<()> {
     match expected {
         Some(expected) if found.name.as_deref() != Some(expected) => Err(Kind::Refused.error(format!("the archive is not of a member `{expected}`, but of {found}"),
@@ -160,20 +167,24 @@ fn refuse_other_name(expected: Option<&str>, found: &Identity) -> Result<()> {
     }
 }
 
-/// Refuses to replace another member, or one that has run in the cluster that the archive would start; warns of
-/// what could not be compared.
+/// A cluster and its members, as known later than when an archive was made.
+type Later = Vec<(ClusterId, Vec<Member>)>;
+
+/// Refuses to replace another member, or one that has run in the cluster that the archive would start. Returns warnings of
+/// what could not be compared, and the members that it knows.
 fn compare_with_replaced(
     args: &Restore,
     manifest: &Manifest,
     cx: &Context<'_>,
-) -> Result<Vec<String>> {
+) -> Result<(Vec<String>, Later)> {
     let dir = args.data_dir.display();
     let replaced = match Present::find(&args.data_dir, args.wal_dir.as_deref(), cx.interrupt)? {
-        Present::Nothing => return Ok(Vec::new()),
+        Present::Nothing => return Ok(Default::default()),
         Present::Unreadable => {
-            return Ok(vec![format!(
+            let warning = format!(
                 "`{dir}` is damaged: no file says which member it is, so it could not be compared with the archive"
-            )]);
+            );
+            return Ok((vec![warning], Vec::new()));
         }
         Present::Member(replaced) => replaced,
     };
@@ -190,17 +201,41 @@ fn compare_with_replaced(
             if args.allow_stale_member => {}
         verdict => verdict?,
     }
-    Ok(warning.into_iter().collect())
+    let known = (replaced.cluster_id, replaced.members);
+    Ok((warning.into_iter().collect(), vec![known]))
 }
 
-/// Asks the running members, unless the user said not to: returns their answers, and a
-/// warning.
-fn ask(args: &Restore, manifest: &Manifest, out: &Output) -> Result<(Option<Asked>, Vec<String>)> {
-    if args.offline {
-        return Ok((None, vec![unasked(manifest)]));
+/// The members in the archive beside it that goes furthest in the log of the cluster that must not run.
+fn later_archive(path: &Location, manifest: &Manifest, cx: &Context<'_>) -> Option<Later> {
+    let rewound = manifest.rewind.as_ref().map(|made| made.old_cluster_id);
+    let cluster_id = rewound.unwrap_or(manifest.member.identity.cluster_id);
+    let (repository, _) = cx.places.locate(path).ok()?;
+    let catalog = summarize(&*repository).ok()?;
+    let is_of_it = |one: &&ArchiveSummary| one.identity.cluster_id == cluster_id && one.is_backup();
+    let of_it = catalog.summaries.iter().filter(is_of_it);
+    let last = of_it.max_by_key(|one| (log_order(one), one.created))?;
+    match cx.places.archive(&repository.path_of(last.name()).into()) {
+        Ok(last) => Some(vec![(cluster_id, last.manifest().member.members.clone())]),
+        Err(error) => {
+            cx.out.note(&format!(
+                "the members' URLs in `{}`, which goes further in the log, could not be read: {}",
+                last.name(),
+                error.message
+            ));
+            None
+        }
     }
+}
+
+/// Asks the running members: returns their answers, and a warning.
+fn ask(
+    args: &Restore,
+    manifest: &Manifest,
+    later: &Later,
+    out: &Output,
+) -> Result<(Option<Asked>, Vec<String>)> {
     let cluster = Cluster::new(&args.tls.access()?)?;
-    let asked = Asked::about(manifest, |members, cluster_id| {
+    let asked = Asked::about(manifest, later, |members, cluster_id| {
         cluster.presence_of(members, cluster_id, WITHIN)
     });
     for note in asked.notes() {

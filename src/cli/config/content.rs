@@ -28,7 +28,6 @@ const NEVER_EMPTY: [&str; 2] = ["recipient", "recipients-file"];
 /// Known names with this similarity or more are suggested, as clap does.
 const ALIKE: f64 = 0.7;
 
-/// One key of the file.
 pub(crate) struct Setting {
     /// The command's names if it is in the command's table; empty at the top.
     pub(crate) table: Vec<String>,

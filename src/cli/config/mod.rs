@@ -68,7 +68,6 @@ pub(crate) enum ConfigError {
     Io(#[from] io::Error),
 }
 
-/// Why the command line cannot be used.
 #[derive(Debug)]
 pub(crate) enum ArgsError {
     /// It is not valid, or asks for help.
@@ -171,7 +170,6 @@ impl Completed {
         &self.line
     }
 
-    /// The line without the file's flags.
     pub(crate) fn typed(&self) -> &[OsString] {
         &self.typed
     }

@@ -90,7 +90,6 @@ impl Kind {
         self.code_and_name().1
     }
 
-    /// A failure of this kind.
     pub(crate) fn error(self, message: impl Into<String>) -> CliError {
         CliError {
             kind: self,
@@ -108,7 +107,6 @@ impl Kind {
     }
 }
 
-/// Why a command ends with a failure.
 #[derive(Debug)]
 pub(crate) struct CliError {
     pub(crate) kind: Kind,
@@ -129,7 +127,6 @@ impl CliError {
         Kind::Usage.error(message)
     }
 
-    /// Adds what to do about it.
     pub(crate) fn hint(self, hint: impl Into<Cow<'static, str>>) -> Self {
         let hint = Some(hint.into());
         Self { hint, ..self }
@@ -236,7 +233,8 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
     message
 }
 
-/// The judgement of too little space, with a hint.
+pub(crate) const STOP_FIRST: &str = "stop etcd first, and keep it stopped: `systemctl stop etcd`";
+
 fn of_space(error: &SpaceError, hint: &'static str) -> CliError {
     match error {
         SpaceError::NoRoom { .. } => no_space(hint),

@@ -5,7 +5,7 @@ use crate::restore::replaced::ReplacedError;
 use crate::restore::stale_member::StaleMemberError;
 
 use crate::cli::error::{
-    CliError, Judge, Kind, busy, corrupt, interrupted, not_found, of_space, refused,
+    CliError, Judge, Kind, STOP_FIRST, busy, corrupt, interrupted, not_found, of_space, refused,
 };
 
 impl Judge for RestoreError {
@@ -28,7 +28,7 @@ impl Judge for RestoreError {
             Self::DoesNotStart { cure: None, .. } => refused(
                 "nothing was changed; restore another archive, `etcd-ark list` shows them, or pass --damaged to get the files back as they are",
             ),
-            Self::Running(_) => busy("stop etcd first, and keep it stopped: `systemctl stop etcd`"),
+            Self::Running(_) => busy(STOP_FIRST),
             Self::MemberExists(_) | Self::SegmentsExist(_) => refused(
                 "nothing was changed; `--replace` replaces it atomically and keeps the old one under another name",
             ),
@@ -83,7 +83,7 @@ impl Judge for ReplacedError {
                 "nothing was changed; choose the archive of this data dir's member. Only if this machine is to become the other member: `--change-member`"
             }
             Self::OtherCluster { .. } => {
-                "nothing was changed; choose an archive of this data dir's cluster, `etcd-ark list` shows the cluster of each. Only if this machine is to leave its cluster: `--change-member`"
+                "nothing was changed; choose an archive of this data dir's cluster, `etcd-ark list` shows the cluster of each. Only if this machine is to leave its cluster, or what it holds was made by an earlier rewind of the same cluster: `--change-member`"
             }
             Self::HasRun { .. } => {
                 "nothing was changed; leave this member as it is, it is part of the rewound cluster. To give up its writes anyway: `--allow-stale-member`"

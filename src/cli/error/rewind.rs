@@ -71,9 +71,10 @@ fn of_refusal(error: &RewindError) -> CliError {
         RewindError::Beyond { .. } => refused(
             "`--to end` keeps all there is; a later archive, or another member's data dir, may go further",
         ),
-        RewindError::NeverBelow { .. } => refused(
-            "there is nothing to take back to; `--to end` keeps everything, `--to index:N` up to an entry of your choice",
-        ),
+        RewindError::NeverBelow { at, .. } => Kind::Refused.advice(format!(
+            "if the cluster ran etcd 2.0 before, which sets no cluster version, `--to index:{}` takes it back to there; otherwise there is nothing to take back to, and `--to end` keeps everything",
+            at.previous()
+        )),
         RewindError::MoveNotAtHand { .. } | RewindError::Uncovered { .. } => refused(
             "add an archive from before, or the data dir or an archive made with `--all` of a member with a log that reaches back",
         ),
@@ -93,7 +94,7 @@ fn of_refusal(error: &RewindError) -> CliError {
             "choose one of these as the base, or add an archive of that member from before the moment",
         ),
         RewindError::StoresDiffer { .. } => refused(
-            "one of them was damaged, or restored by itself; `etcd-ark diff` shows what differs: use the data of the members that you trust, and leave out the others",
+            "one of them was damaged, or restored by itself, or a client refreshed keys (`refresh=true`) while members ran etcd 2.2 and 2.3; `etcd-ark diff` shows what differs: use the data of the members that you trust, and leave out the others",
         ),
         RewindError::WouldNotStart { .. } => refused(
             "go back to a moment before that, with `--to index:N`; `etcd-ark verify` says the same of each input",

@@ -6,7 +6,7 @@ use crate::upgrade::downgrade::move_wal::MoveError;
 use crate::upgrade::downgrade::prepare::PrepareError;
 
 use crate::cli::error::{
-    CliError, Judge, Kind, busy, corrupt, interrupted, of_space, refused, usage,
+    CliError, Judge, Kind, STOP_FIRST, busy, corrupt, interrupted, of_space, refused, usage,
 };
 
 impl Judge for CollectError {
@@ -27,7 +27,6 @@ impl Judge for CollectError {
 impl Judge for PrepareError {
     fn judge(&self) -> CliError {
         match self {
-            Self::Running(_) => busy("stop etcd first, and keep it stopped: `systemctl stop etcd`"),
             Self::Capture(error) => error.judge(),
             Self::Store(error) => error.judge(),
             Self::Move(error) => error.judge(),
@@ -42,7 +41,7 @@ impl Judge for MoveError {
         match self {
             Self::DataDir(error) => error.judge(),
             Self::Survey(error) => error.judge(),
-            Self::Running(_) => busy("stop etcd first, and keep it stopped: `systemctl stop etcd`"),
+            Self::Running(_) => busy(STOP_FIRST),
             Self::InTheWay(_) => refused(
                 "nothing was changed; see what is in it, and move it away if etcd does not need it",
             ),

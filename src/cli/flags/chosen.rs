@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use crate::archive::{ArchiveError, ENCRYPTED, EXTENSION};
 use crate::data_dir::DataDir;
 use crate::data_dir::scan::survey;
+use crate::etcd::ids::Identity;
 use crate::etcd::scan::{Extent, Pass};
 use crate::monitoring::scope::{Watched, in_every_cluster, is_ahead, is_called, is_named_ahead};
 use crate::repository::catalog::read_one;
@@ -22,7 +23,6 @@ use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::repository::BackupDir;
 use crate::cli::location::{LATEST, Location, TargetName};
 
-/// How many archives are listed if several match.
 const MOST_CANDIDATES: usize = 8;
 const LIST_SHOWS: &str = "`etcd-ark list` shows what is there";
 
@@ -331,7 +331,11 @@ pub(crate) fn latest(
             Err(no_backup(repository, &wanted, &catalog))
         }
         1 => {
-            let newest = newest.remove(0);
+            let mut newest = newest.remove(0);
+            let own = &newest.newest.identity;
+            let of = |id: &Identity| (id.cluster_id, id.member_id);
+            let is_own = |one: &ArchiveSummary| one.is_backup() && of(&one.identity) == of(own);
+            newest.ahead = ahead.into_iter().filter(is_own).collect();
             refuse_older(&newest, catalog.unreadable, now)?;
             Ok(newest.newest.listed.name)
         }
@@ -386,7 +390,21 @@ fn refuse_older(
         newest.is_newer_by_name(&listed.name) && !is_named_ahead(&listed.name, now)
     };
     let Some((_, error)) = unreadable.into_iter().find(is_newer) else {
-        return Ok(());
+        return newest.furthest().map_or(Ok(()), |furthest| {
+            let of = |one: &ArchiveSummary| {
+                let (name, index) = (one.name(), one.position.index);
+                format!("`{name}` of {} ends at entry {index}", utc(one.created))
+            };
+            let message = format!(
+                "which archive of {} is `{LATEST}` cannot be told: {}, and {}",
+                newest.name,
+                of(&newest.newest),
+                of(furthest)
+            );
+            Err(Kind::Refused.error(message).hint(
+                "a clock was wrong, or the member went back to older data: name the archive that you mean; only the one that ends later has all that was written",
+            ))
+        });
     };
     let error = CliError::from(error);
     let message = format!("`{LATEST}` is damaged: {}", error.message);

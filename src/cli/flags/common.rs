@@ -21,7 +21,7 @@ impl Threads {
 /// How in-order keys are named.
 #[derive(Debug, clap::Args)]
 pub(crate) struct NamingRules {
-    /// Name in-order keys by the rules of 2.1 or 2.2 [default: of the data's cluster version]
+    /// Apply POSTs and refreshes as 2.1, 2.2 or 2.3 does [default: of the data's cluster version]
     #[arg(long, value_name = "VERSION", env = "ETCD_ARK_IN_ORDER_RULES")]
     pub(crate) in_order_rules: Option<InOrderRules>,
 }

@@ -40,7 +40,6 @@ impl Selection {
         }
     }
 
-    /// Keeps the matching archives in `catalog`.
     pub(crate) fn narrow(&self, catalog: &mut Catalog) {
         let filter = self.filter();
         catalog.summaries.retain(|summary| filter.fits(summary));

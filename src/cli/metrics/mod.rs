@@ -45,7 +45,6 @@ pub(crate) struct MetricsFile {
     pub(crate) metrics_file: Option<PathBuf>,
 }
 
-/// The results of a run.
 pub(crate) struct Record {
     wanted: Option<(&'static str, PathBuf)>,
     begun: Instant,
@@ -84,7 +83,6 @@ impl Record {
         add(Family::DataSizeLimit, manifest.sizes.limit as f64);
     }
 
-    /// Records how many archives retention kept and how many it removed.
     pub(crate) fn pruned(&self, kept: usize, removed: usize) {
         self.add(Family::Kept, &[], kept as f64);
         self.add(Family::Removed, &[], removed as f64);
@@ -175,7 +173,6 @@ fn hint(error: &MetricsError) -> &'static str {
     }
 }
 
-/// A metrics file to replace.
 struct Update {
     file: PathBuf,
     dir: PathBuf,

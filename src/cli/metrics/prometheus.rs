@@ -147,7 +147,6 @@ impl Series {
     }
 }
 
-/// The text of a file.
 pub(crate) fn write(series: &[Series]) -> String {
     let mut lines = Vec::new();
     for (family, name, help) in FAMILIES {

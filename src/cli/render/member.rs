@@ -8,12 +8,10 @@ use crate::etcd::start::{LINES, Verdicts};
 
 use crate::cli::output::Output;
 
-/// One fact with its name.
 pub(crate) fn row(out: &Output, name: &str, text: &str) {
     out.line(&format!("  {name:<10} {text}"));
 }
 
-/// A member's position in the log as one line.
 pub(crate) fn position_text(facts: &MemberFacts) -> String {
     let position = &facts.position;
     let snapshot = match facts.raft_snapshot {

@@ -47,7 +47,6 @@ fn row(member: &Standing, out: &Output) -> Vec<String> {
     ]
 }
 
-/// A member's role as one or two words.
 pub(crate) fn role_text(role: Part) -> &'static str {
     match role {
         Part::Leader => "leader",
@@ -57,7 +56,6 @@ pub(crate) fn role_text(role: Part) -> &'static str {
     }
 }
 
-/// A member's health as one or two words.
 pub(crate) fn health_text(health: Health) -> &'static str {
     match health {
         Health::Healthy => "healthy",
@@ -76,7 +74,6 @@ fn health_paint(health: Health) -> Paint {
     }
 }
 
-/// A member's name, shortened, or a word if it has none.
 pub(crate) fn name(member: &Standing) -> String {
     let name = member.name.as_str();
     if name.is_empty() {

@@ -60,7 +60,6 @@ pub(crate) fn write(
     Ok(())
 }
 
-/// Whether a name in a path has a blank.
 fn has_blanks(store: &Store, top: NodeId) -> bool {
     let mut walk = store.walk(top);
     std::iter::from_fn(|| walk.next_node()).any(|id| store.node(id).name().contains(&b' '))

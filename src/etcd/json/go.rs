@@ -64,7 +64,6 @@ impl Skim {
         }
     }
 
-    /// How many objects and arrays are open.
     pub(crate) fn depth(&self) -> usize {
         self.open.len()
     }
@@ -128,7 +127,6 @@ impl Type {
         }
     }
 
-    /// Whether the type accepts a token that is a value by itself.
     fn takes(self, token: Token<'_>) -> bool {
         match (self, token) {
             (Self::Any, _)

@@ -20,7 +20,6 @@ pub enum Token<'t> {
     EndObject,
     BeginArray,
     EndArray,
-    /// The name of a field of an object.
     Key(&'t [u8]),
     Text(&'t [u8]),
     /// A text as in the document, without its quotes: ASCII without control characters, `<`, `>` and
@@ -63,7 +62,6 @@ pub trait TokenSink {
     fn is_done(&self) -> bool;
 }
 
-/// A document that is being read.
 #[derive(Debug)]
 pub struct JsonTokens {
     /// Bytes before this piece.

@@ -9,86 +9,24 @@
 //! Source: formats page §5.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::etcd::digest::Digest;
 use crate::etcd::growth_rate::Pace;
-use crate::etcd::ids::{ClusterVersion, Index, Release, SnapshotId, Term, V2_2, missing};
+use crate::etcd::ids::{Index, SnapshotId, Term, missing};
 use crate::etcd::proto::Request;
 use crate::etcd::raft_snapshot::SnapshotFacts;
-use crate::etcd::store::apply::{Applied, MAX_MEMBERS, Names, Unapplied};
+use crate::etcd::store::apply::{Applied, MAX_MEMBERS, Unapplied};
 use crate::etcd::store::from_json::LoadOptions;
 use crate::etcd::store::{Store, path};
 use crate::etcd::wal::log::EntryView;
 use crate::etcd::wal::record::Kind;
 use crate::etcd::wal::segment::Located;
 
-/// The rules by which in-order children are named (formats page §5, the in-order trap).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum InOrderRules {
-    /// Bare numbers: etcd 2.1 and before.
-    #[serde(rename = "2.1")]
-    Before22,
-    /// Twenty digits: etcd 2.2 and later.
-    #[serde(rename = "2.2")]
-    From22,
-}
+pub use crate::etcd::store::rules::InOrderRules;
 
-impl InOrderRules {
-    /// The rules of servers in a cluster of `version`.
-    pub fn of(version: Option<&ClusterVersion>) -> Self {
-        match version {
-            Some(version) if (version.0.major, version.0.minor) >= (2, 2) => Self::From22,
-            _ => Self::Before22,
-        }
-    }
-
-    /// The other rules.
-    #[must_use]
-    pub fn other(self) -> Self {
-        match self {
-            Self::Before22 => Self::From22,
-            Self::From22 => Self::Before22,
-        }
-    }
-
-    /// How in-order children are named by these rules.
-    pub fn names(self) -> Names {
-        match self {
-            Self::Before22 => Names::Plain,
-            Self::From22 => Names::Padded,
-        }
-    }
-}
-
-impl fmt::Display for InOrderRules {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Before22 => "2.1",
-            Self::From22 => "2.2",
-        })
-    }
-}
-
-impl FromStr for InOrderRules {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse::<Release>() {
-            Ok(release) if release >= V2_2 => Ok(Self::From22),
-            Ok(_) => Ok(Self::Before22),
-            Err(_) => {
-                Err("the rules are those of `2.1` (and before) or of `2.2` (and later)".to_owned())
-            }
-        }
-    }
-}
-
-/// Where a replay stops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Until {
     /// The highest index known to be committed.
@@ -111,21 +49,17 @@ impl Until {
     }
 }
 
-/// Where a replay begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
     /// The newest raft snapshot that is valid and not above the end; the empty store if there is
     /// none.
     #[default]
     Newest,
-    /// This raft snapshot.
     From(SnapshotId),
-    /// The empty store.
     Empty,
 }
 
 impl Start {
-    /// The raft snapshot, if one is given.
     pub fn id(self) -> Option<SnapshotId> {
         match self {
             Self::From(id) => Some(id),
@@ -134,23 +68,17 @@ impl Start {
     }
 }
 
-/// What a replay does.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Where to begin.
     pub start: Start,
-    /// Where to stop.
     pub until: Until,
-    /// How in-order children are named.
     pub rules: InOrderRules,
-    /// What to do besides.
     pub along: Along,
 }
 
 /// What a replay does besides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Along {
-    /// Nothing more.
     #[default]
     Nothing,
     /// Compare the store with each raft snapshot, and stop at one that differs.
@@ -159,42 +87,21 @@ pub enum Along {
     KeepTrail,
 }
 
-/// Why a replay gives no store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayFault {
-    /// There is no raft snapshot to begin from.
     #[error(
         "no raft snapshot at or below index {wanted} is available, and the log does not begin at 1"
     )]
-    NoStart {
-        /// The requested index.
-        wanted: Index,
-    },
+    NoStart { wanted: Index },
     /// Entries between the raft snapshot and the log are missing.
     #[error("{}", missing(*.from, *.to))]
-    Hole {
-        /// The first missing index.
-        from: Index,
-        /// The last missing index.
-        to: Index,
-    },
+    Hole { from: Index, to: Index },
     /// The log ends before the requested index.
     #[error("the log ends at index {last}, before {wanted}")]
-    Beyond {
-        /// The requested index.
-        wanted: Index,
-        /// The last index.
-        last: Index,
-    },
+    Beyond { wanted: Index, last: Index },
     /// The requested index is not known to be committed.
     #[error("index {wanted} is above commit {commit}: not known to be committed")]
-    Uncommitted {
-        /// The requested index.
-        wanted: Index,
-        /// The highest index known to be committed.
-        commit: Index,
-    },
-    /// An entry that etcd could not apply.
+    Uncommitted { wanted: Index, commit: Index },
     #[error("entry {0} holds no request that etcd could apply")]
     Unreadable(Index),
     /// A conf change in a cluster with more members than are accepted.
@@ -202,32 +109,23 @@ pub enum ReplayFault {
     TooManyMembers(Index),
 }
 
-/// A raft snapshot compared with the replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// Its position.
     pub id: SnapshotId,
-    /// Whether the replay leads to the same store.
     pub equal: bool,
 }
 
-/// In-order creations in one directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct InOrderDirectory {
-    /// Their number.
     pub posts: u64,
-    /// The index of the first of them.
     pub first_index: Index,
-    /// The index of the last of them.
     pub last_index: Index,
 }
 
-/// The in-order creations (POST) in the available log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InOrderPosts {
     /// By the store path of the directory, as the request names it.
     pub directories: BTreeMap<Vec<u8>, InOrderDirectory>,
-    /// How many there are.
     pub posts: u64,
     /// The number of those that were applied, above the raft snapshot, and made a key: a start with the
     /// other rules would name these differently.
@@ -237,9 +135,7 @@ pub struct InOrderPosts {
 /// One committed entry, for the comparison of two logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryMark {
-    /// Its index.
     pub index: Index,
-    /// Its term.
     pub term: Term,
     /// CRC-32C over its kind and data.
     pub crc: u32,
@@ -253,6 +149,15 @@ pub struct EntryMark {
     pub removes: Option<Removal>,
 }
 
+impl Replayed {
+    /// Whether it could have led to another store by these rules.
+    pub fn depends_on(&self, rules: InOrderRules) -> bool {
+        let renames = self.rules.names() != rules.names() && self.in_order.applied > 0;
+        let empties = self.rules.knows_refresh() != rules.knows_refresh() && self.refreshes > 0;
+        renames || empties
+    }
+}
+
 /// What an entry removes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Removal {
@@ -262,21 +167,19 @@ pub enum Removal {
     Expired,
 }
 
-/// The result of a replay.
 #[derive(Clone, Debug)]
 pub struct Replayed {
-    /// The store.
     pub store: Arc<Store>,
     /// The raft snapshot it began from; `None` is the empty store.
     pub start: Option<SnapshotId>,
     /// Its index in the log.
     pub at: Index,
-    /// How in-order children were named.
     pub rules: InOrderRules,
     /// How many entries were applied.
     pub entries: u64,
-    /// In-order creations in the log.
     pub in_order: InOrderPosts,
+    /// How many applied requests were a refresh.
+    pub refreshes: u64,
     /// The raft snapshots compared, in the order of the log; the last may differ.
     pub checks: Vec<Check>,
     /// Raft snapshots with other voters than the members in their store.
@@ -287,7 +190,6 @@ pub struct Replayed {
     pub pace: Pace,
 }
 
-/// A replay in progress.
 #[derive(Debug)]
 pub struct Replay {
     plan: Plan,
@@ -317,7 +219,6 @@ struct Pending {
 }
 
 impl Replay {
-    /// A replay by `plan`.
     pub fn new(plan: Plan) -> Self {
         Self {
             plan,
@@ -412,7 +313,6 @@ impl Replay {
         }
     }
 
-    /// Whether the store differed from a raft snapshot.
     fn has_diverged(&self) -> bool {
         self.checks.iter().any(|check| !check.equal)
     }
@@ -459,7 +359,7 @@ impl Replay {
             }
             let before = store.index();
             let applied = store
-                .apply(entry.kind, &entry.data, self.plan.rules.names())
+                .apply(entry.kind, &entry.data, self.plan.rules)
                 .map_err(|why| match why {
                     Unapplied::Unreadable => ReplayFault::Unreadable(entry.index),
                     Unapplied::TooManyMembers => ReplayFault::TooManyMembers(entry.index),
@@ -517,6 +417,7 @@ impl Replay {
             });
         }
         Ok(Replayed {
+            refreshes: store.refreshes(),
             store: Arc::new(store),
             start: self.start,
             at: self.at,

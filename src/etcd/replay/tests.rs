@@ -3,8 +3,10 @@
 use prost::Message as _;
 
 use super::*;
+use crate::etcd::ids::ClusterVersion;
 use crate::etcd::membership::StoreFacts;
 use crate::etcd::proto::{Entry, HardState, Request, SnapshotMarker};
+use crate::etcd::store::apply::Names;
 use crate::etcd::wal::log::LogScan;
 use crate::etcd::wal::record::Record;
 
@@ -267,10 +269,38 @@ fn the_cluster_version_says_which_names_in_order_children_get() {
         (Some("2.0.0"), InOrderRules::Before22),
         (Some("2.1.0"), InOrderRules::Before22),
         (Some("2.2.0"), InOrderRules::From22),
-        (Some("2.3.0"), InOrderRules::From22),
-        (Some("3.0.0"), InOrderRules::From22),
+        (Some("2.3.0"), InOrderRules::From23),
+        (Some("3.0.0"), InOrderRules::From23),
     ] {
         let version = version.map(|version| ClusterVersion(version.parse().unwrap()));
         assert_eq!(InOrderRules::of(version.as_ref()), rules);
+    }
+}
+
+#[test]
+fn a_refresh_leaves_the_value_only_from_2_3_on() {
+    // Seen: in a cluster of 2.2 and 2.3 one member served the value and two an empty one, with the same log.
+    let refresh = Request {
+        method: Some(b"PUT".to_vec()),
+        path: Some(b"/1/lock".to_vec()),
+        prev_exist: Some(true),
+        refresh: Some(true),
+        ..Request::default()
+    };
+    for (rules, value) in InOrderRules::ALL.into_iter().zip(["", "", "owner"]) {
+        let mut store = Store::new();
+        let made = Request {
+            val: Some(b"owner".to_vec()),
+            prev_exist: None,
+            refresh: None,
+            ..refresh.clone()
+        };
+        for request in [&made, &refresh] {
+            let applied = store.apply(0, &request.encode_to_vec(), rules);
+            assert_eq!(applied, Ok(Applied::Done), "{rules}");
+        }
+        let node = store.node(store.get(b"/1/lock").unwrap());
+        assert_eq!(node.value().unwrap().bytes(), value.as_bytes(), "{rules}");
+        assert_eq!(store.refreshes(), 1);
     }
 }

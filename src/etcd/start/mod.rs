@@ -356,6 +356,10 @@ impl StartScan {
             Some(first) => drop(self.segments.drain(..first)),
             None => self.segments.clear(),
         }
+        if let Some((_, first)) = self.segments.first() {
+            // 2.0 does not read what is sorted before the segment that it begins at.
+            self.stray_segments.retain(|name| name > first);
+        }
         if !is_row(self.segments.iter().map(|(name, _)| *name)) {
             self.segments.clear();
         }
@@ -513,7 +517,12 @@ impl StartScan {
             return Err(Reason::Removed);
         }
         if !server.voters.contains(&own.0) {
-            return Err(Reason::NoLeader);
+            let is_new = log.start.index == Index(0) && !log.has_entries();
+            return Err(if is_new {
+                Reason::JustAdded
+            } else {
+                Reason::NoLeader
+            });
         }
         if !server.lists(own) {
             return Err(Reason::Unlisted(own));

@@ -127,6 +127,11 @@ pub enum Reason {
         "the member is not in its own cluster, as far as the log is known to be committed: it runs, and never gets a leader"
     )]
     NoLeader,
+    /// The member was added and has received no entry.
+    #[error(
+        "no entry has reached this member since it was added: etcd 2.3 goes on if the other members run, alone or with an earlier release it never gets a leader; nothing is lost with it"
+    )]
+    JustAdded,
     /// Too many voters are not among the members, and no message reaches them.
     #[error(
         "{voters} members have a vote, and the store lists only {listed} of them: it runs, and never gets a leader"
@@ -230,7 +235,11 @@ impl Reason {
             }
             Self::UnreadableEntry(_) => says("panic: unmarshal should never fail"),
             Self::Removed => says("the member has been permanently removed from the cluster"),
-            Self::Malformed | Self::BadMember | Self::NoLeader | Self::NoMajority { .. } => None,
+            Self::Malformed
+            | Self::BadMember
+            | Self::NoLeader
+            | Self::JustAdded
+            | Self::NoMajority { .. } => None,
         }
     }
 }

@@ -15,8 +15,9 @@ use crate::etcd::json::go::{ATTRIBUTES, MEMBER, MemberJson, RAFT_ATTRIBUTES};
 use crate::etcd::proto::{ConfChange, Request};
 use crate::etcd::start::reason::Reason;
 use crate::etcd::start::{LINES, V2_0, V2_2, V2_3};
-use crate::etcd::store::apply::{Applied, Names};
+use crate::etcd::store::apply::Applied;
 use crate::etcd::store::ops::Write;
+use crate::etcd::store::rules::InOrderRules;
 use crate::etcd::store::{NodeId, Store, path};
 
 /// A server of one release line while it starts.
@@ -182,17 +183,15 @@ impl Server {
             check_version(self.line, request.val.as_deref().unwrap_or_default())?;
         }
         if self.whole || components.first() == Some(&&b"0"[..]) {
-            self.store.apply_request(request, self.names());
+            let rules = InOrderRules::of_release(self.line);
+            let known = (request.refresh.is_some() && !rules.knows_refresh()).then(|| Request {
+                refresh: None,
+                ..request.clone()
+            });
+            let request = known.as_ref().unwrap_or(request);
+            self.store.apply_request(request, rules.names());
         }
         Ok(())
-    }
-
-    fn names(&self) -> Names {
-        if self.line >= V2_2 {
-            Names::Padded
-        } else {
-            Names::Plain
-        }
     }
 
     /// A member publishes its name and client URLs.
@@ -267,7 +266,10 @@ impl Server {
             (1, true) => {}
             _ => return Err(unreadable()),
         }
-        match self.store.apply(1, &entry.data, self.names()) {
+        match self
+            .store
+            .apply(1, &entry.data, InOrderRules::of_release(self.line))
+        {
             Ok(Applied::Invalid) => return Ok(()),
             Ok(_) => {}
             Err(_) => return Err(unreadable()),

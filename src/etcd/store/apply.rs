@@ -13,6 +13,7 @@ use crate::etcd::ids::{ClusterVersion, MemberId, Release, V2_3};
 use crate::etcd::membership::{StoreFacts, StoreFault};
 use crate::etcd::proto::{ConfChange, Request};
 use crate::etcd::store::ops::{Condition, InOrderNames, Refusal, Write};
+use crate::etcd::store::rules::InOrderRules;
 use crate::etcd::store::to_json::go_text;
 use crate::etcd::store::{NodeId, Store};
 
@@ -68,13 +69,12 @@ struct RaftAttributes<'a> {
 }
 
 impl Store {
-    /// Applies an entry of `kind` (0 normal, 1 conf change); in-order children are named by
-    /// `names`.
+    /// Applies an entry of `kind` (0 normal, 1 conf change) as a release of `rules` does.
     pub fn apply(
         &mut self,
         kind: u64,
         data: &[u8],
-        names: InOrderNames,
+        rules: InOrderRules,
     ) -> Result<Applied, Unapplied> {
         if kind == 1 {
             let change = ConfChange::decode(data).map_err(|_| Unapplied::Unreadable)?;
@@ -84,7 +84,13 @@ impl Store {
             return Ok(Applied::Nothing);
         }
         match Request::in_entry(data) {
-            Ok(Some(request)) => Ok(self.apply_request(&request, names)),
+            Ok(Some(mut request)) => {
+                if request.refresh == Some(true) {
+                    self.refreshes += 1;
+                    request.refresh = Some(rules.knows_refresh());
+                }
+                Ok(self.apply_request(&request, rules.names()))
+            }
             Ok(None) => Ok(Applied::Nothing),
             Err(_) => Err(Unapplied::Unreadable),
         }
@@ -146,7 +152,6 @@ impl Store {
         })
     }
 
-    /// The release of the cluster version in the store, if there is one.
     pub(crate) fn cluster_release(&self) -> Option<Release> {
         let version = self.node(self.get(b"/0/version")?).value()?.bytes();
         let version: ClusterVersion = std::str::from_utf8(&version).ok()?.parse().ok()?;

@@ -52,7 +52,6 @@ pub enum StartTree {
 
 #[derive(Clone, Debug, Default)]
 pub struct Saved {
-    /// The cluster's own keys.
     pub facts: StoreFacts,
     /// The whole tree, if wanted.
     pub store: Option<Store>,
@@ -62,7 +61,6 @@ pub struct Saved {
 /// A tree of all that Go accepts, even with unreadable keys of the cluster, or why Go accepts no store.
 pub type SavedForStart = Result<Store, StoreFault>;
 
-/// A saved store that is being read.
 #[derive(Debug)]
 pub struct SavedScan {
     tokens: JsonTokens,
@@ -70,7 +68,6 @@ pub struct SavedScan {
 }
 
 impl SavedScan {
-    /// Reads the cluster's facts and what else is `wanted`.
     pub fn new(wanted: LoadOptions) -> Self {
         Self {
             tokens: JsonTokens::default(),
@@ -107,7 +104,6 @@ impl SavedScan {
 /// An open object.
 #[derive(Debug)]
 enum Frame {
-    /// The outermost object.
     Top,
     Node {
         facts: Facts,

@@ -23,6 +23,7 @@ pub mod fingerprint;
 pub mod from_json;
 pub mod ops;
 pub mod path;
+pub mod rules;
 pub mod stats;
 #[cfg(test)]
 mod tests;
@@ -65,7 +66,6 @@ pub struct Node {
     pub content: Content,
 }
 
-/// A node's value or children.
 #[derive(Clone, Debug)]
 pub enum Content {
     Key(Value),
@@ -112,6 +112,8 @@ pub struct Store {
     index: u64,
     /// Every node that expires, soonest first.
     expiries: BTreeSet<(UnixNanos, NodeId)>,
+    /// How many requests were a refresh.
+    refreshes: u64,
 }
 
 impl Default for Store {
@@ -130,7 +132,6 @@ impl Store {
         store
     }
 
-    /// A store with only its root.
     fn bare() -> Self {
         Self {
             nodes: vec![Node {
@@ -144,12 +145,17 @@ impl Store {
             free: Vec::new(),
             index: 0,
             expiries: BTreeSet::new(),
+            refreshes: 0,
         }
     }
 
     /// The number of changes so far: `CurrentIndex`, the API's `X-Etcd-Index`.
     pub fn index(&self) -> u64 {
         self.index
+    }
+
+    pub(crate) fn refreshes(&self) -> u64 {
+        self.refreshes
     }
 
     pub fn node(&self, id: NodeId) -> &Node {

@@ -31,7 +31,6 @@ pub enum Refusal {
     DirNotEmpty,
 }
 
-/// What to write, and when it expires.
 #[derive(Clone, Copy, Debug)]
 pub struct Write<'a> {
     /// The value; ignored for a directory.

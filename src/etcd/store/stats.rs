@@ -13,11 +13,9 @@ pub struct KeySize {
     pub bytes: u64,
 }
 
-/// A directory and the sizes below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrefixSize {
     pub id: NodeId,
-    /// Keys below it.
     pub keys: u64,
     /// Bytes of their values.
     pub bytes: u64,
@@ -31,9 +29,7 @@ pub struct StoreStats {
     pub directories: u64,
     /// Bytes of all values of the users' keys.
     pub value_bytes: u64,
-    /// The largest keys, largest first.
     pub largest_keys: Vec<KeySize>,
-    /// The largest directories, largest first.
     pub largest_prefixes: Vec<PrefixSize>,
 }
 
@@ -48,7 +44,6 @@ pub struct Expiring {
 }
 
 impl Store {
-    /// Counts and sizes, and the `largest` keys and directories.
     pub fn summary(&self, largest: usize) -> StoreStats {
         let mut summary = StoreStats::default();
         let Some(top) = self.child(NodeId::ROOT, KEYS.as_bytes()) else {

@@ -7,6 +7,7 @@ use prost::Message as _;
 use crate::etcd::ids::MemberId;
 use crate::etcd::proto::{ConfChange, Request};
 use crate::etcd::store::apply::{Applied, MAX_MEMBERS, Names, Unapplied};
+use crate::etcd::store::rules::InOrderRules;
 use crate::etcd::store::{NodeId, Store};
 
 /// 2000-01-01 in nanoseconds since 1970.
@@ -104,7 +105,7 @@ fn run(store: &mut Store, text: &str) -> Result<(), String> {
             continue;
         }
         let applied = match conf_change(asked) {
-            Some(change) => store.apply(1, &change.encode_to_vec(), Names::Plain),
+            Some(change) => store.apply(1, &change.encode_to_vec(), InOrderRules::Before22),
             None => Ok(store.apply_request(&request(asked), Names::Plain)),
         };
         let (came, changes) = match applied {
@@ -545,7 +546,7 @@ fn field(number: u8, content: &[u8]) -> Vec<u8> {
 /// A store after entries that are not conf changes, and what each did.
 fn entries(entries: &[&[u8]]) -> (String, Vec<Result<Applied, Unapplied>>) {
     let mut store = Store::new();
-    let apply = |entry: &&[u8]| store.apply(0, entry, Names::Plain);
+    let apply = |entry: &&[u8]| store.apply(0, entry, InOrderRules::Before22);
     let applied = entries.iter().map(apply).collect();
     (state(&store), applied)
 }
@@ -581,7 +582,7 @@ fn a_request_of_the_v3_store_does_not_touch_the_v2_store() {
 #[test]
 fn an_entry_that_is_no_request_is_unreadable() {
     for kind in [0, 1] {
-        let applied = Store::new().apply(kind, b"\xff", Names::Plain);
+        let applied = Store::new().apply(kind, b"\xff", InOrderRules::Before22);
         assert_eq!(applied, Err(Unapplied::Unreadable));
     }
 }
@@ -657,7 +658,7 @@ fn a_cluster_of_a_thousand_members_is_not_changed_beyond_that() {
     let mut store = Store::new();
     for id in 1..=MAX_MEMBERS {
         let added = conf_change(&format!("ADD {id:x} http://{id}")).unwrap();
-        let applied = store.apply(1, &added.encode_to_vec(), Names::Plain);
+        let applied = store.apply(1, &added.encode_to_vec(), InOrderRules::Before22);
         assert_eq!(applied, Ok(Applied::Done));
     }
     tell(

@@ -40,7 +40,6 @@ impl Value {
         Cow::Owned(bytes)
     }
 
-    /// Its length in bytes.
     pub fn length(&self) -> usize {
         // Each escape has two bytes.
         let escapes = if self.written {

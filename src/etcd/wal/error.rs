@@ -6,7 +6,6 @@ use crate::etcd::ids::{Identity, Index, Term};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogFault {
-    /// A record's message cannot be parsed.
     #[error("unreadable {0}")]
     Message(&'static str),
     /// Segments of different members in one chain.

@@ -35,7 +35,6 @@ impl Isolated {
         }
     }
 
-    /// The next segment, rewritten.
     pub fn segment(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(bytes.len() + 64);
         let (mut rest, mut framing) = (bytes, Framing::Plain);

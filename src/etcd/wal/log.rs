@@ -34,13 +34,11 @@ pub struct SegmentFacts {
 #[derive(Clone, Debug)]
 pub struct Log {
     pub metadata: Option<(MemberId, ClusterId)>,
-    /// The segments that were read, in order.
     pub segments: Vec<SegmentFacts>,
     /// The last entry, or the marker that replaces it: `(term, index)`.
     pub last: (Term, Index),
     /// The WAL's running CRC at the last entry; `None` if a marker replaces that entry.
     pub last_crc: Option<u32>,
-    /// The last hard state's term.
     pub hard_state_term: Term,
     /// The member that it voted for in that term; 0 for none.
     pub vote: MemberId,
@@ -152,12 +150,10 @@ impl LogScan {
         self.commit_before
     }
 
-    /// The commit index of the last hard state.
     pub fn commit(&self) -> Index {
         self.log.commit
     }
 
-    /// How often entries were missing because of a raft snapshot.
     pub fn jumps(&self) -> usize {
         self.log.jumps.len()
     }
@@ -314,7 +310,6 @@ impl LogScan {
 pub struct EntryView<'a> {
     /// 0 normal, 1 configuration change.
     pub kind: u64,
-    /// The term of the leader that proposed it.
     pub term: Term,
     pub index: Index,
     /// Its content; empty for a new leader's first entry.

@@ -58,7 +58,6 @@ pub enum Framing {
     Padded,
 }
 
-/// A record in its segment, borrowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     pub kind: Kind,
@@ -114,7 +113,6 @@ impl LengthWord {
 pub enum Head {
     /// The data begins after `head` bytes and fills the record.
     Whole {
-        /// The record's type.
         kind: Kind,
         crc: u32,
         /// Bytes before the data.

@@ -53,7 +53,6 @@ impl SegmentEnd {
     }
 }
 
-/// Why a segment's bytes are not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SegmentFault {
     /// A length word that no etcd writes.
@@ -62,7 +61,6 @@ pub enum SegmentFault {
     /// A record with fields that etcd does not write, or that do not fill its frame.
     #[error("malformed record")]
     Malformed,
-    /// The rolling CRC does not match.
     #[error("CRC mismatch (stored {stored:08x}, computed {computed:08x})")]
     CrcMismatch {
         stored: u32,

@@ -24,11 +24,9 @@ const SEGMENT_SIZE: u64 = 64 * 1000 * 1000;
 /// How many bytes are collected before they are passed to the sink.
 const PIECE: usize = 256 << 10;
 
-/// Receives segments.
 pub trait SegmentSink {
     /// A segment begins; the next bytes belong to it.
     fn begin(&mut self, name: SegmentName) -> io::Result<()>;
-    /// The segment's next bytes.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 

@@ -13,10 +13,8 @@ use object_store::{BackoffConfig, Error, ObjectStore, RetryConfig};
 use crate::repository::bucket::answer::OddKeys;
 use crate::repository::bucket::http::{Connector, Waits};
 
-/// Time limits of requests to a store.
 #[derive(Clone, Copy, Debug)]
 pub struct BucketLimits {
-    /// To connect.
     pub connect: Duration,
     /// Between two reads of an answer; not while a part is uploaded, when no answer is expected yet.
     /// A failed request is not retried after a third of it.
@@ -36,7 +34,6 @@ impl Default for BucketLimits {
     }
 }
 
-/// Time limits and retries of one client.
 #[derive(Clone)]
 pub(super) struct ClientLimits {
     connector: Connector,

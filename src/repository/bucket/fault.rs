@@ -9,7 +9,6 @@ use object_store::Error;
 
 use crate::repository::bucket::answer::Answer;
 
-/// An error answer of an object store, or none at all.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {tried} `{url}`: {}", said(*.kind, .why))]
 pub struct BucketFault {

@@ -26,18 +26,14 @@ use crate::cluster::connector::InTime;
 use crate::cluster::system_tls;
 use crate::repository::bucket::answer::{Answer, Asked, OddKeys};
 
-/// Time limits of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Waits {
-    /// To connect.
     pub(crate) connect: Duration,
     /// Between two reads of the response.
     pub(crate) read: Option<Duration>,
-    /// For the whole request.
     pub(crate) total: Duration,
 }
 
-/// Makes the HTTP client of a store.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
     waits: Waits,

@@ -22,7 +22,6 @@ const PART: usize = 8 << 20;
 /// The number of concurrent parts.
 const IN_FLIGHT: usize = 3;
 
-/// An archive that is being uploaded.
 pub(crate) struct Upload {
     bucket: Bucket,
     name: String,

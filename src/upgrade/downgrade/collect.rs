@@ -21,7 +21,6 @@ use crate::upgrade::downgrade::evidence::{
     Answer, DiskEvidence, DiskKind, Evidence, MemberEvidence, NoAnswer, Ran, Step,
 };
 
-/// What to read and whom to ask.
 #[derive(Debug)]
 pub struct EvidenceRequest<'r> {
     pub step: Step,
@@ -36,7 +35,6 @@ pub struct EvidenceRequest<'r> {
     pub threads: usize,
 }
 
-/// What the directories and archives hold.
 #[derive(Debug)]
 pub struct Disks {
     /// Each that could be read; this machine's data dir first.
@@ -48,11 +46,9 @@ pub struct Disks {
 #[derive(Debug)]
 pub struct Collected {
     pub evidence: Evidence,
-    /// Endpoints that led to no member.
     pub unknown_endpoints: Vec<UnknownEndpoint>,
 }
 
-/// Why there is no evidence to decide on.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
     #[error(transparent)]
@@ -72,7 +68,6 @@ pub enum CollectError {
     EtcdctlBackup(PathBuf),
 }
 
-/// Reads the directories and archives.
 pub fn read(
     request: &EvidenceRequest<'_>,
     interrupt: &Interrupt,
@@ -119,7 +114,6 @@ pub fn ask(request: &EvidenceRequest<'_>, disks: &Disks) -> Result<Collected, Co
     })
 }
 
-/// Reads and verifies a directory or an archive.
 fn read_target(
     target: &Target,
     request: &EvidenceRequest<'_>,

@@ -14,14 +14,12 @@ use crate::etcd::membership::Member;
 use crate::etcd::start::reason::Reason;
 use crate::etcd::start::{Verdict, Verdicts};
 
-/// The release to go back from, and the one to go back to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     pub from: Release,
     pub to: Release,
 }
 
-/// Everything that is known, and its sources.
 #[derive(Clone, Debug)]
 pub struct Evidence {
     pub step: Step,
@@ -32,7 +30,6 @@ pub struct Evidence {
     pub offline: bool,
 }
 
-/// A member and what is known of it now.
 #[derive(Clone, Debug)]
 pub struct MemberEvidence {
     pub member: Member,
@@ -49,7 +46,6 @@ pub struct Ran {
     pub assumed: bool,
 }
 
-/// Why a member gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoAnswer {
     #[error("it was not asked")]
@@ -58,7 +54,6 @@ pub enum NoAnswer {
     Silent(#[from] ProbeError),
 }
 
-/// A member's answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub url: String,
@@ -69,7 +64,6 @@ pub struct Answer {
     pub quorum_read: Result<Index, ProbeError>,
 }
 
-/// What a directory or an archive holds.
 #[derive(Clone, Debug)]
 pub struct DiskEvidence {
     pub path: PathBuf,
@@ -85,20 +79,11 @@ pub struct DiskEvidence {
     pub starts: Option<Verdicts>,
 }
 
-/// What kind of directory or file the data are in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskKind {
-    /// This machine's member's own data dir.
-    Own {
-        running: bool,
-    },
-    /// Another data dir, or a copy of one.
-    DataDir {
-        running: bool,
-    },
-    Archive {
-        created: Timestamp,
-    },
+    Own { running: bool },
+    DataDir { running: bool },
+    Archive { created: Timestamp },
 }
 
 impl MemberEvidence {
@@ -167,7 +152,6 @@ impl DiskEvidence {
         lines.any(|(_, verdict)| *verdict == Verdict::ForceNewClusterOnly)
     }
 
-    /// Whether etcd runs on it.
     pub fn is_running(&self) -> bool {
         matches!(
             self.kind,

@@ -32,7 +32,6 @@ use std::path::PathBuf;
 use crate::etcd::ids::{ClusterVersion, Index, MemberId, Release};
 use crate::upgrade::downgrade::evidence::{DiskEvidence, DiskKind, Evidence, MemberEvidence};
 
-/// Where an item comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     Member(MemberId),
@@ -49,7 +48,6 @@ pub struct Claim {
     pub set_at: Option<Index>,
 }
 
-/// Whether the member may go back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Refused: the cluster has moved, as these reports show. No option overrides it.
@@ -80,7 +78,6 @@ pub struct NoStart {
     pub why: String,
 }
 
-/// What an allowance is based on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ground {
     /// The only member's own data dir.
@@ -90,7 +87,6 @@ pub enum Ground {
     Majority,
 }
 
-/// A risk that remains with an allowance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caution {
     Silent(MemberId),

@@ -43,7 +43,6 @@ const KEPT: &str = "before-downgrade-";
 /// Bytes copied between two checks for an interrupt.
 const PIECE: usize = 1 << 20;
 
-/// Where a member's segments are.
 #[derive(Debug)]
 pub enum Found {
     /// All of them are in `member/wal`.
@@ -324,7 +323,6 @@ fn make_like(file: &fs::File, like: &std::fs::Metadata) -> io::Result<()> {
     file.set_permissions(PermissionsExt::from_mode(like.mode() & 0o7777))
 }
 
-/// Whether two files hold the same bytes.
 fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
     let (mut one, mut other) = (fs::File::open(one)?, fs::File::open(other)?);
     if one.metadata()?.len() != other.metadata()?.len() {

@@ -25,7 +25,6 @@ use crate::target::{StoreError, Target};
 use crate::upgrade::downgrade::evidence::Step;
 use crate::upgrade::downgrade::move_wal::{Found, MoveError, Moved, move_home};
 
-/// The label of the safety snapshot.
 pub const LABEL: &str = "pre-downgrade";
 const FIRST_WITH_WAL_DIR: Release = Release { major: 2, minor: 2 };
 
@@ -39,7 +38,7 @@ pub struct LaterFlag {
     pub since: Release,
 }
 
-const LATER_FLAGS: [LaterFlag; 4] = [
+const LATER_FLAGS: [LaterFlag; 6] = [
     LaterFlag {
         flag: "--wal-dir",
         variable: "ETCD_WAL_DIR",
@@ -58,6 +57,16 @@ const LATER_FLAGS: [LaterFlag; 4] = [
     LaterFlag {
         flag: "--enable-pprof",
         variable: "ETCD_ENABLE_PPROF",
+        since: Release { major: 2, minor: 3 },
+    },
+    LaterFlag {
+        flag: "--experimental-gRPC-addr",
+        variable: "ETCD_EXPERIMENTAL_GRPC_ADDR",
+        since: Release { major: 2, minor: 3 },
+    },
+    LaterFlag {
+        flag: "--experimental-auto-compaction-retention",
+        variable: "ETCD_EXPERIMENTAL_AUTO_COMPACTION_RETENTION",
         since: Release { major: 2, minor: 3 },
     },
 ];
@@ -79,16 +88,12 @@ pub struct PrepareRequest<'r> {
 pub struct Prepared {
     /// The safety snapshot; `None` in a dry run.
     pub snapshot: Option<Captured>,
-    /// What the data dir holds.
     pub member: MemberFacts,
-    /// Where the segments were moved to, if they were.
     pub moved: Option<Moved>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    #[error("etcd runs on this member: `{}` is locked", .0.file.display())]
-    Running(Running),
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]
@@ -187,7 +192,7 @@ fn prove(
 ) -> Result<MemberFacts, PrepareError> {
     let found = survey(data_dir, Pass::CHECK, interrupt, observe).map_err(StoreError::from)?;
     if let Some(running) = found.running {
-        return Err(PrepareError::Running(running));
+        return Err(MoveError::Running(running).into());
     }
     let target = Target::DataDir(data_dir.clone());
     let (member, _) = target.sound_member(found.facts, found.files, false)?;
@@ -206,8 +211,14 @@ mod tests {
         };
         let flags = |step: Step| step.later_flags().map(|flag| flag.flag).collect::<Vec<_>>();
         let of_2_2 = ["--wal-dir", "--experimental-v3demo"];
+        let of_2_3 = [
+            "--strict-reconfig-check",
+            "--enable-pprof",
+            "--experimental-gRPC-addr",
+            "--experimental-auto-compaction-retention",
+        ];
         assert_eq!(flags(step("2.2", "2.1")), of_2_2);
-        assert_eq!(flags(step("2.3", "2.2")).len(), 2);
+        assert_eq!(flags(step("2.3", "2.2")), of_2_3);
         assert_eq!(flags(step("3.4", "3.3")).len(), 0);
         assert!(step("2.2", "2.1").needs_wal_at_home());
         assert!(!step("2.3", "2.2").needs_wal_at_home());

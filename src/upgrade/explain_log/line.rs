@@ -80,7 +80,6 @@ pub struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// Parses a line.
     pub fn parse(text: &'a str) -> Self {
         let text = text.trim_end();
         let (journal_time, text) = match etcd_time(text) {

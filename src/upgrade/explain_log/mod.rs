@@ -35,7 +35,6 @@ const STORM_WITHIN: SignedDuration = SignedDuration::from_mins(1);
 /// How many unreachable members are remembered: more than any cluster has.
 const MOST_AWAY: usize = 64;
 
-/// How to treat a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -97,7 +96,6 @@ impl Default for Explainer {
 }
 
 impl Explainer {
-    /// Classifies the next line of a log.
     pub fn explain<'a>(&mut self, text: &'a str) -> Explained<'a> {
         let line = Line::parse(text);
         let known = rules::class_of(&line.message);

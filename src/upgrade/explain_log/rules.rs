@@ -56,7 +56,6 @@ fn class_in(line: &'static str) -> Class {
     Class { name, verdict, why }
 }
 
-/// The class of a message, if a rule matches it.
 pub(crate) fn class_of(message: &str) -> Option<Class> {
     let fitting = |(_, patterns): &&Rule| patterns.iter().any(|pattern| fits(pattern, message));
     RULES.iter().find(fitting).map(|(class, _)| *class)

@@ -26,7 +26,6 @@ pub struct Backups {
     pub space: Option<Space>,
 }
 
-/// A verified archive.
 #[derive(Clone, Debug)]
 pub struct Backup {
     pub path: PathBuf,

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
-use crate::archive::manifest::kind_of;
 use crate::archive::verify::verify;
 use crate::archive::{Archive, ArchiveError, Digests};
 use crate::data_dir::DataDir;
@@ -17,8 +16,8 @@ use crate::data_dir::scan::{SurveyError, survey};
 use crate::data_dir::start::verdicts_at_home;
 use crate::etcd::ids::ClusterId;
 use crate::etcd::replay::{Along, InOrderRules, Plan, Replayed, Start, Until};
-use crate::etcd::scan::{FileKind, Pass};
-use crate::fs::error::with_path;
+use crate::etcd::scan::Pass;
+use crate::fs::space::{free, nearest};
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::repository::check::prove;
@@ -43,14 +42,7 @@ pub fn data_facts(
         along: Along::Nothing,
     };
     let found = survey(data_dir, Pass::replaying(plan), interrupt, observe)?;
-    let sound = found.files.iter().filter(|file| file.fault.is_none());
-    let mut raft_snapshots: Vec<_> = sound
-        .filter_map(|file| match kind_of(&file.path) {
-            FileKind::Snapshot(id) => Some(id),
-            FileKind::Segment(_) | FileKind::Other => None,
-        })
-        .collect();
-    raft_snapshots.sort();
+    let (raft_snapshots, data_bytes) = (found.sound_snapshots(), found.data_bytes());
     let faults = found.files.iter().filter_map(|file| {
         let fault = file.fault.as_ref()?;
         Some(format!("{}: {fault}", file.path))
@@ -62,8 +54,6 @@ pub fn data_facts(
         found.starts
     };
     let replayed = found.replay.and_then(Result::ok);
-    let log_bytes = found.facts.as_ref();
-    let log_bytes = log_bytes.map_or(0, |facts| facts.log_bytes_above_snapshot);
     let space = space(data_dir.snap_dir())?;
     let wal_space = self::space(data_dir.wal_dir())?;
     Ok(DataFacts {
@@ -73,12 +63,13 @@ pub fn data_facts(
         faults,
         starts,
         member: found.facts.map_err(|fault| fault.to_string()),
-        data_bytes: found.snapshot_bytes + log_bytes,
+        data_bytes,
         directory_bytes: data_dir.total_bytes(),
         raft_snapshots,
         auth_enabled: replayed.as_ref().map(auth_enabled),
         replay: replayed.map(|replayed| ReplayFacts {
             in_order: replayed.in_order,
+            refreshes: replayed.refreshes,
             pace: replayed.pace,
         }),
         space,
@@ -170,12 +161,9 @@ fn fault_in(
 
 /// Free space on the filesystem of `path`, or of its nearest parent that exists.
 fn space(path: &Path) -> io::Result<Space> {
-    let there = path.ancestors().find(|path| path.exists()).unwrap_or(path);
-    let device = fs::metadata(there)?.dev();
-    let found =
-        rustix::fs::statvfs(there).map_err(|error| with_path(error.into(), "look at", there))?;
+    let there = nearest(path);
     Ok(Space {
-        free: found.f_bavail.saturating_mul(found.f_frsize),
-        device,
+        free: free(there)?,
+        device: fs::metadata(there)?.dev(),
     })
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::cluster::ProbeError;
 use crate::etcd::growth_rate::{Pace, Rate};
-use crate::etcd::ids::{Index, Release, SnapshotId, V2_2};
+use crate::etcd::ids::{Index, Release, SnapshotId, V2_2, V2_3};
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::InOrderPosts;
 use crate::etcd::start::reason::Reason;
@@ -22,7 +22,6 @@ pub(crate) const SEGMENT: u64 = 64_000_000;
 /// The number of directories with in-order keys to list.
 const DIRECTORIES: usize = 3;
 
-/// What was found in a data dir.
 #[derive(Clone, Debug)]
 pub struct DataFacts {
     pub path: PathBuf,
@@ -51,10 +50,11 @@ pub struct DataFacts {
 #[derive(Clone, Debug, Default)]
 pub struct ReplayFacts {
     pub in_order: InOrderPosts,
+    /// How many applied requests were a refresh.
+    pub refreshes: u64,
     pub pace: Pace,
 }
 
-/// Room on a filesystem.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Space {
     /// Free bytes for users other than root.
@@ -317,7 +317,7 @@ pub(crate) fn in_order(facts: &Facts) -> Finding {
             "{} and {} name them alike",
             facts.rules.from, facts.rules.to
         );
-        return Finding::ok(same);
+        return refreshed(facts).unwrap_or_else(|| Finding::ok(same));
     }
     let data = match found(facts) {
         Ok(data) => data,
@@ -373,6 +373,29 @@ pub(crate) fn in_order(facts: &Facts) -> Finding {
             facts.rules.to
         ),
     )
+}
+
+/// Refreshes in a log that a release which does not know them applies.
+fn refreshed(facts: &Facts) -> Option<Finding> {
+    if !(facts.rules.from < V2_3 && facts.rules.to >= V2_3) {
+        return None;
+    }
+    let refreshes = found(facts).ok()?.replay.as_ref()?.refreshes;
+    let found = format!(
+        "{} above the raft snapshot: {} empties the value, and {} leaves it",
+        count(
+            refreshes,
+            "refresh (`refresh=true`)",
+            "refreshes (`refresh=true`)"
+        ),
+        facts.rules.from,
+        facts.rules.to
+    );
+    let advice = format!(
+        "let no client refresh keys until all members run {}; `diff --at-common-index` of two members' data shows the keys with two values: write them again then",
+        facts.rules.to
+    );
+    (refreshes > 0).then(|| Finding::warning(found).advice(advice))
 }
 
 /// Whether some members run the new release, and others the old one.

@@ -27,7 +27,6 @@ const SNAPSHOT_COUNT: u64 = 10_000;
 /// The greatest time ahead to show as a date, in seconds.
 const FAR: f64 = 100.0 * 365.0 * 86_400.0;
 
-/// How long the local log reaches back.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WayBack {
     /// The last entry now: the move comes after it.
@@ -51,7 +50,6 @@ pub struct WayBack {
     pub expected: Option<Timestamp>,
 }
 
-/// What a purge removes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Goes {

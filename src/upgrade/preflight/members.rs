@@ -377,7 +377,6 @@ fn on_disk(facts: &Facts, to: Release) -> Option<String> {
     ))
 }
 
-/// Whether etcd's auth is on, and what that means for the upgrade.
 pub(crate) fn auth(facts: &Facts) -> Finding {
     let in_data = facts.data.found().and_then(|data| data.auth_enabled);
     let mut on = Vec::new();

@@ -57,7 +57,6 @@ pub struct Facts {
     pub backups: Seen<Backups>,
 }
 
-/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -71,7 +70,6 @@ pub enum Status {
     Note,
 }
 
-/// One question and its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     pub id: &'static str,
@@ -82,7 +80,6 @@ pub struct Check {
     pub advice: Option<String>,
 }
 
-/// The answer to a question.
 #[derive(Clone, Debug)]
 pub struct Finding {
     pub status: Status,
@@ -203,7 +200,6 @@ pub fn cluster_members(look: &ClusterState) -> Vec<&MemberState> {
     found
 }
 
-/// How a check is made.
 enum Question {
     Any(fn(&Facts) -> Finding),
     /// Of the data dir, if it can be read.

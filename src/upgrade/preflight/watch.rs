@@ -14,7 +14,6 @@ use crate::etcd::ids::{Index, MemberId, Release, Term};
 use crate::etcd::text::printable;
 use crate::upgrade::preflight::cluster_members;
 
-/// A member's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Health {
@@ -59,7 +58,6 @@ pub struct Standing {
     pub down_since: Option<Timestamp>,
 }
 
-/// The state of the cluster at one poll.
 #[derive(Clone, Debug, Serialize)]
 pub struct UpgradeProgress {
     #[serde(rename = "looked_at")]
@@ -72,7 +70,6 @@ pub struct UpgradeProgress {
     pub gone: Vec<Standing>,
     /// How many members run the new release.
     pub there: usize,
-    /// Whether the upgrade is complete.
     pub done: bool,
 }
 
@@ -174,7 +171,6 @@ fn part(said: &MemberStatus) -> Part {
 }
 
 impl Roll {
-    /// Watches a rolling upgrade to `to`.
     pub fn new(to: Release) -> Self {
         Self {
             to,
@@ -214,7 +210,6 @@ impl Roll {
 }
 
 impl UpgradeProgress {
-    /// Whether anything has changed since the last poll.
     pub fn is_news(&self) -> bool {
         !self.changed.is_empty() || !self.gone.is_empty()
     }

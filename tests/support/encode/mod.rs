@@ -46,7 +46,6 @@ impl Message {
         Self::default()
     }
 
-    /// A varint field.
     #[must_use]
     pub fn uint(mut self, field: u64, value: u64) -> Self {
         self.varint(field << 3 | VARINT);
@@ -89,12 +88,10 @@ pub struct Frame {
     pub offset: usize,
     /// Bytes in the whole frame: length word, record and padding.
     pub len: usize,
-    /// The record's type, such as [`ENTRY`].
     pub kind: u64,
 }
 
 impl Frame {
-    /// Byte offset of the first byte behind the frame.
     pub fn end(&self) -> usize {
         self.offset + self.len
     }
@@ -228,12 +225,10 @@ pub fn raft_snapshot(term: u64, index: u64, nodes: &[u64], json: &[u8]) -> Vec<u
         .finish()
 }
 
-/// File name of the raft snapshot at (`term`, `index`).
 pub fn snap_name(term: u64, index: u64) -> String {
     format!("{term:016x}-{index:016x}.snap")
 }
 
-/// File name of the segment with this sequence number and first index.
 pub fn segment_name(seq: u64, index: u64) -> String {
     format!("{seq:016x}-{index:016x}.wal")
 }

@@ -90,7 +90,6 @@ pub fn bootstrap(members: &[Member<'_>], version: Option<&str>) -> Vec<Bootstrap
     additions.chain(publications).chain(version).collect()
 }
 
-/// One segment that was written.
 #[derive(Clone, Debug)]
 pub struct SegmentFacts {
     pub name: String,

@@ -96,7 +96,6 @@ impl StoreImage {
         );
     }
 
-    /// The store's `CurrentIndex`, the `X-Etcd-Index` of the API.
     pub fn index(&self) -> u64 {
         self.index
     }

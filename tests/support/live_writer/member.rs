@@ -35,7 +35,6 @@ struct Pending {
     put: Option<(String, String)>,
 }
 
-/// The member while it runs.
 #[derive(Debug)]
 pub(super) struct Member {
     shared: Arc<Shared>,

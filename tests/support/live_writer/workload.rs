@@ -5,7 +5,6 @@
 /// Characters of values: 64 of them, so that six bits choose one.
 const ALPHABET: &[u8; 64] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
 
-/// `SplitMix64`: small, fast and good enough to choose sizes by.
 #[derive(Clone, Debug)]
 pub(super) struct Rng(u64);
 
@@ -22,12 +21,10 @@ impl Rng {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from `low` to below `high`.
     pub(super) fn range(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low)
     }
 
-    /// True once in `times`, on average.
     pub(super) fn one_in(&mut self, times: u64) -> bool {
         self.range(0, times) == 0
     }
@@ -37,7 +34,6 @@ impl Rng {
         self.range(1, len as u64) as usize
     }
 
-    /// One of `choices`.
     pub(super) fn choose<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.range(0, choices.len() as u64) as usize]
     }

@@ -14,7 +14,6 @@ use crate::cli::open::is_encrypted;
 use crate::cli::printed::Printed;
 use crate::cli::quote::shell;
 
-/// Builds a command line.
 struct Line(String);
 
 impl Line {

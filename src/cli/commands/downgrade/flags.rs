@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::etcd::ids::{Release, V2_1, V2_2};
+use crate::etcd::ids::{NoRelease, Release, V2_1, V2_2};
 use crate::upgrade::downgrade::evidence::{Ran, Step};
 use clap::builder::BoolishValueParser;
 use clap::{Subcommand, ValueHint};
@@ -115,11 +115,16 @@ pub(crate) struct Gate {
         env = "ETCD_ARK_DOWNGRADE_TO"
     )]
     to: Release,
-    /// Release that this stopped member ran [default: --from is assumed]
-    #[arg(long, value_name = "RELEASE", env = "ETCD_ARK_STOPPED_VERSION")]
+    /// Release that this stopped member ran, also as "$(etcd --version)" [default: --from is assumed]
+    #[arg(long, value_name = "RELEASE", env = "ETCD_ARK_STOPPED_VERSION", value_parser = ran_release)]
     stopped_version: Option<Release>,
     #[command(flatten)]
     pub(crate) threads: Threads,
+}
+
+/// A release, or what its binary prints with `--version`.
+fn ran_release(text: &str) -> Result<Release, NoRelease> {
+    Release::printed(text).map_or_else(|| text.parse(), |(_, release)| Ok(release))
 }
 
 impl Gate {
@@ -134,7 +139,6 @@ impl Gate {
         Ok(Step { from, to })
     }
 
-    /// The flags for the releases, if they are not the default ones.
     pub(crate) fn step_flags(&self) -> Vec<(&'static str, String)> {
         if (self.from, self.to) == (V2_2, V2_1) {
             return Vec::new();

@@ -63,7 +63,6 @@ impl Own {
     }
 }
 
-/// The sources to ask.
 pub(super) struct Inquiry<'g> {
     pub(super) gate: &'g Gate,
     pub(super) step: Step,

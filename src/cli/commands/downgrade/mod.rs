@@ -16,7 +16,7 @@ use crate::upgrade::downgrade::collect::Collected;
 use crate::upgrade::downgrade::evidence::{DiskKind, Step};
 use crate::upgrade::downgrade::gate;
 use crate::upgrade::downgrade::gate::{Doubt, Verdict, decide};
-use crate::upgrade::downgrade::move_wal::{self, Found};
+use crate::upgrade::downgrade::move_wal::{self, Found, MoveError};
 use crate::upgrade::downgrade::prepare as downgrade;
 use crate::upgrade::downgrade::prepare::{LABEL, Prepared};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ use crate::cli::commands::downgrade::report::Judgement;
 
 use crate::cli::commands::downgrade::inquiry::{Inquiry, Own};
 use crate::cli::context::Context;
-use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::error::{CliError, Kind, Result, STOP_FIRST};
 use crate::cli::flags::destination::Opened;
 use crate::cli::flags::lock_wait::{UNLOCKED, claim};
 use crate::cli::json::{self, text};
@@ -210,7 +210,7 @@ fn look_at_stopped<'g>(args: &'g GoBack, to: &Opened, cx: &Context<'_>) -> Resul
     if let Some(found) = &own.found
         && let Some(running) = downgrade::running(found.data_dir())?
     {
-        return Err(downgrade::PrepareError::Running(running).into());
+        return Err(MoveError::Running(running).into());
     }
     let stopped = Instant::now();
     let nothing_else = gate.targets.is_empty() && !gate.connection.is_given();
@@ -322,8 +322,6 @@ fn refuse_if_it_answers(collected: &Collected) -> Result<()> {
             .hint(STOP_FIRST))
     })
 }
-
-const STOP_FIRST: &str = "stop etcd first, and keep it stopped: `systemctl stop etcd`";
 
 /// Refuses segments outside `member/wal`: 2.1 must find all of them there.
 fn refuse_wal_elsewhere(found: &Found, step: Step, args: &GoBack) -> Result<()> {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use fs_err as fs;
 
-use crate::etcd::ids::{MemberId, Release};
+use crate::etcd::ids::{MemberId, Release, V2_3};
 use crate::etcd::text::printable;
 use crate::upgrade::downgrade::evidence::{Evidence, MemberEvidence, Step};
 use crate::upgrade::downgrade::prepare::Prepared;
@@ -21,7 +21,6 @@ use crate::cli::quote::shell;
 /// How many similar paths are suggested.
 const SHOWN: usize = 3;
 
-/// What to do next.
 pub(crate) struct Steps {
     pub(crate) this_member: Vec<String>,
     pub(crate) others: Vec<String>,
@@ -163,6 +162,11 @@ fn other_members(
     if step.needs_wal_at_home() && ahead_of_names(step) {
         steps.push(format!(
             "In-order keys that were made while releases were mixed may have two names, which members keep silent about: stop all POSTs until all members run {to}. A member of {from} that has made no raft snapshot since these POSTs gives them the names of {to} when it starts with it, so wait for none. `diff --at-common-index` of two members' data shows keys with two names."
+        ));
+    }
+    if step.to < V2_3 && step.from >= V2_3 {
+        steps.push(format!(
+            "Until all members run {to}, no client may refresh keys (`PUT` with `refresh=true`): etcd {from} leaves the value, and {to}, which does not know the field, empties it, also when it applies the log again. `diff --at-common-index` of two members' data shows such keys."
         ));
     }
     steps

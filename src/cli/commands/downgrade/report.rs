@@ -35,7 +35,6 @@ impl Judgement<'_> {
         self.verdict.is_refusal(self.strict)
     }
 
-    /// Warnings about an allowance.
     pub(crate) fn warnings(&self) -> Vec<String> {
         match &self.verdict {
             Verdict::AllowedWithWarning(_, cautions) => cautions
@@ -46,7 +45,6 @@ impl Judgement<'_> {
         }
     }
 
-    /// Prints the evidence, one line for each source; then the verdict.
     pub(crate) fn print(&self, out: &Output) {
         out.line(&out.paint(Paint::Strong, "evidence"));
         for line in self.seen() {
@@ -107,7 +105,6 @@ impl Judgement<'_> {
         }
     }
 
-    /// The verdict as one line.
     pub(crate) fn headline(&self) -> String {
         let step = self.evidence().step;
         let (from, to) = (step.from, step.to);
@@ -348,7 +345,7 @@ impl Judgement<'_> {
         let mut members = self.evidence().members.iter();
         let known = members.find(|known| known.release_is_assumed())?;
         Some(format!(
-            "{} is assumed to have run {} before it stopped: if it ran an earlier release, pass for example `--stopped-version {}`",
+            "{} is assumed to have run {} before it stopped: if its binary is of an earlier release (`etcd --version` tells), pass for example `--stopped-version {}`",
             who(&known.member),
             step.from,
             step.to

@@ -129,7 +129,7 @@ fn inspect_data_dir(
     let found = cx.watched(|observe| survey(data_dir, Pass::WHOLE, cx.interrupt, observe))?;
     // Without a start there is no store; the reason is reported below.
     let contents = found.facts.is_ok().then(contents).transpose();
-    let snapshots = sound_snapshots(&found);
+    let snapshots = found.sound_snapshots();
     let facts = found.facts.as_ref().ok();
     let version = facts.and_then(|facts| facts.cluster_version.as_ref());
     let status = status(found.starts.as_ref(), version, found.has_db);
@@ -151,7 +151,7 @@ fn inspect_data_dir(
             "starts": starts_json(found.starts.as_ref()),
             "starts_why": starts_why_json(found.starts.as_ref()),
             "raft_snapshots": snapshots.iter().map(json::raft_snapshot).collect::<Vec<_>>(),
-            "data_bytes": data_size(&found),
+            "data_bytes": found.data_bytes(),
             "directory_bytes": data_dir.total_bytes(),
             "dedicated_wal_dir": data_dir.has_dedicated_wal(),
             "running": found.running.is_some(),
@@ -206,22 +206,6 @@ fn problem(found: &Survey) -> Option<String> {
     in_file.or_else(start)
 }
 
-fn data_size(found: &Survey) -> u64 {
-    let log = found
-        .facts
-        .as_ref()
-        .map_or(0, |facts| facts.log_bytes_above_snapshot);
-    found.snapshot_bytes + log
-}
-
-/// The valid raft snapshots, oldest first.
-fn sound_snapshots(found: &Survey) -> Vec<SnapshotId> {
-    let sound = found.files.iter().filter(|file| file.fault.is_none());
-    let mut ids: Vec<_> = sound.filter_map(|file| snapshot_id(&file.path)).collect();
-    ids.sort();
-    ids
-}
-
 fn snapshot_id(path: &str) -> Option<SnapshotId> {
     SnapshotId::from_file_name(path.strip_prefix("member/snap/")?)
 }
@@ -249,7 +233,7 @@ fn print_data_dir(
             print_member(facts, out);
             let sizes = format!(
                 "{} of data, {} in the directory",
-                size(data_size(found)),
+                size(found.data_bytes()),
                 size(data_dir.total_bytes())
             );
             row(out, "size", &sizes);
@@ -302,7 +286,6 @@ fn print_data_dir(
     }
 }
 
-/// A row for each release line.
 fn print_starts(starts: Option<&Verdicts>, own: Option<Release>, out: &Output) {
     for (line, verdict) in starts.into_iter().flatten() {
         let unnoticed = own.filter(|own| line < own && verdict.is_yes());

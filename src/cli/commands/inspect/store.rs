@@ -15,7 +15,6 @@ use crate::cli::error::Result;
 use crate::cli::output::{Output, Paint, one_line};
 use crate::cli::render::member::row;
 
-/// How many of the largest keys and directories are shown.
 const LARGEST: usize = 5;
 /// How many directories with in-order keys are shown.
 const DIRECTORIES: usize = 10;
@@ -26,7 +25,6 @@ pub(crate) struct Contents {
     expiring: Expiring,
 }
 
-/// Reads the store in `target` at its commit index.
 pub(crate) fn read(target: &Target, threads: usize, cx: &Context<'_>) -> Result<Contents> {
     let wanted = StoreQuery {
         until: Until::Commit,
@@ -57,7 +55,7 @@ impl Contents {
         let version = self.read.member.cluster_version.as_ref();
         match InOrderRules::of(version) {
             InOrderRules::Before22 => self.read.replayed.in_order.applied,
-            InOrderRules::From22 => 0,
+            InOrderRules::From22 | InOrderRules::From23 => 0,
         }
     }
 

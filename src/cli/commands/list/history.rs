@@ -31,7 +31,6 @@ pub(crate) struct HistoryFlags {
     size_limit: ByteSize,
 }
 
-/// Every member's history.
 pub(crate) fn of(flags: &HistoryFlags, summaries: &[ArchiveSummary]) -> Vec<History> {
     histories(summaries, flags.size_limit.as_u64(), crate::clock::now())
 }
@@ -72,7 +71,6 @@ fn forecast_json(forecast: &Forecast) -> Value {
     json!({ "kind": kind, "limit_at": at, "bytes_per_day": rate })
 }
 
-/// Draws each member's history.
 pub(crate) fn print(histories: &[History], out: &Output) {
     for (place, history) in histories.iter().enumerate() {
         if place > 0 {

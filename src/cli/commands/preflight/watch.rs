@@ -90,7 +90,6 @@ fn not_there_yet(args: &Preflight, last: &UpgradeProgress, look: &ClusterState) 
     Kind::Failed.error(message).hint("`etcd-ark preflight` shows what is missing; the watch changes nothing and can be started again")
 }
 
-/// A poll that can be interrupted.
 pub(crate) fn look(
     cluster: &Cluster,
     known: &[Member],

@@ -6,6 +6,7 @@ pub(crate) mod text;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::etcd::membership::Member;
 use crate::etcd::scan::FileFault;
 use crate::etcd::store::to_json::api_key;
 use crate::etcd::text::printable;
@@ -90,7 +91,6 @@ pub(crate) struct Rewind {
 }
 
 impl Rewind {
-    /// Whether the new archives are encrypted.
     pub(crate) fn encrypts(&self) -> bool {
         !self.recipient.is_empty() || !self.recipients_file.is_empty()
     }
@@ -241,6 +241,28 @@ fn warnings(plan: &Plan, args: &Rewind) -> Vec<String> {
         warnings.push(format!(
             "{keys} another name than a member serves now; clients that keep such names must look them up again"
         ));
+    }
+    if plan.store.refreshes > 0 && !plan.rules.knows_refresh() {
+        let refreshes = count(plan.store.refreshes, "refresh", "refreshes");
+        warnings.push(format!(
+            "{refreshes} (`refresh=true`, of etcd 2.3) in the log before that entry: etcd {} writes an empty value instead of leaving the key's own",
+            plan.rules
+        ));
+    }
+    let asked = |member: &Member| {
+        let mut asked = args.peer_url.iter();
+        asked.any(|(name, _)| *name == member.name || *name == member.id.to_string())
+    };
+    for (member, now) in plan.moved_since() {
+        if !asked(member) {
+            let name = printable(&member.name);
+            warnings.push(format!(
+                "{name} was at {} at that entry and is at {} now: if it stays there, add `--peer-url {name}={}`, or it finds no other member",
+                printable(&member.peer_urls.join(",")),
+                printable(&now.join(",")),
+                printable(now.first().map_or("", String::as_str)),
+            ));
+        }
     }
     if plan.auth_lost.is_on {
         warnings.push(

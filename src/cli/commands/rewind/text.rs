@@ -25,7 +25,7 @@ const SHOWN: usize = 50;
 
 pub(super) fn print_plan(plan: &Plan, out: &Output) {
     let head = format!(
-        "cluster {} taken back to entry {}",
+        "rewind of cluster {} to entry {}",
         plan.old_cluster_id, plan.moment.index
     );
     out.line(&out.paint(Paint::Strong, &head));
@@ -292,7 +292,6 @@ impl NextStep {
     }
 }
 
-/// The remaining steps, and the effects for clients.
 pub(super) fn next_steps(plan: &Plan, archived: &[Archived], encrypted: bool) -> Vec<NextStep> {
     let binary = match &plan.moment.cluster_version {
         Some(version) => format!("etcd {}", version.release()),

@@ -73,7 +73,6 @@ impl Schedule {
     }
 }
 
-/// The `snapshot` command line.
 #[derive(Debug)]
 pub(crate) struct SnapshotLine {
     pub(crate) snapshot: Snapshot,

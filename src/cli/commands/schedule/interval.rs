@@ -7,13 +7,16 @@ const DAY: u16 = 24 * 60;
 /// The longest random delay, in seconds.
 const LONGEST_DELAY: u32 = 30 * 60;
 
-/// A time of day, or an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum When {
-    /// Every day at a time of day.
-    Daily { hour: u8, minute: u8 },
+    Daily {
+        hour: u8,
+        minute: u8,
+    },
     /// This number of minutes apart; it divides an hour, or is hours that divide a day at least twice.
-    Every { minutes: u16 },
+    Every {
+        minutes: u16,
+    },
 }
 
 impl When {

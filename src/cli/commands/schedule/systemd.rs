@@ -76,7 +76,7 @@ impl Unit<'_> {
                     &text,
                     " is there: ",
                     user,
-                    " must be able to write to it, best as its owner, and no one else to read it",
+                    " must be able to write to it, best as its owner,\n# and other users must not read it",
                 ]);
             } else {
                 add(&["install -d -m 0700 -o ", user, " ", &text]);
@@ -98,13 +98,13 @@ impl Unit<'_> {
         add(&["systemctl start etcd-ark.service       # once, to see that it works"]);
         add(&["systemctl enable --now etcd-ark.timer"]);
         head.extend([
-            "#\n# systemd by itself tells no one of a run that fails. To be told, put these lines into ",
+            "#\n# systemd by itself does not report a run that fails. To be told, put these lines into ",
             FAILED_PATH,
-            ",\n# and take away the `#` before OnFailure= below; `mail` is in bsd-mailx, and needs a mail server to hand the mail to.\n",
+            ",\n# and remove the `#` before OnFailure= below; `mail` is in bsd-mailx, and needs a mail server to hand the mail to.\n",
         ]);
         let lines = FAILED.lines().filter(|line| !line.starts_with('#'));
         head.extend(lines.flat_map(|line| ["#     ", line, "\n"]));
-        head + "# A run with warnings ends with 0 and tells no one, unless it is run with `--strict`.\n"
+        head + "# A run with warnings ends with 0 and is not reported, unless it is run with `--strict`.\n"
     }
 
     pub(crate) fn service_body(&self) -> String {

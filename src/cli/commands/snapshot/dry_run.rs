@@ -14,7 +14,7 @@ use crate::archive::Cipher;
 use crate::archive::warning::WarningCode;
 use crate::data_dir::DataDir;
 use crate::fs::owner::name_of;
-use crate::fs::space;
+use crate::fs::space::{self, nearest};
 use crate::fs::staged::StagedDir;
 use crate::monitoring::scope::is_ahead;
 use crate::repository::lock::BackupLock;
@@ -25,7 +25,8 @@ use crate::snapshot::{Captured, capture};
 use crate::text::{about, count, size, utc};
 use crate::upgrade::preflight::{Check, Finding, Status};
 
-use crate::cli::commands::snapshot::{Snapshot, open_source, request};
+use crate::cli::commands::prune::before_snapshot;
+use crate::cli::commands::snapshot::{Snapshot, open_source, request, retention};
 use crate::cli::context::Context;
 use crate::cli::encryption::cipher;
 use crate::cli::error::{CliError, Kind, Result};
@@ -40,7 +41,8 @@ const OTHERS_WRITE: u32 = 0o022;
 const OTHERS_READ: u32 = 0o077;
 
 pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
-    let prunes = args.keep.wanted()?.is_some() && !args.damaged;
+    let policy = args.keep.wanted()?.filter(|_| !args.damaged);
+    let prunes = policy.is_some();
     let mut list = List::default();
     let name = ("configuration", "configuration");
     list.add(name, Finding::ok(configuration(cx)));
@@ -111,6 +113,12 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
         if repository.is_some() {
             let room = room(args, repository.as_deref(), captured.bytes);
             list.take(("room", "room"), room, |told: &String| Finding::ok(told))?;
+        }
+        if let (Some(policy), Some(repository)) = (&policy, &repository) {
+            let identity = &captured.manifest.member.identity;
+            let (request, group) = retention(policy, identity, None, &**repository, args);
+            let found = before_snapshot(&request, group, cx);
+            list.take(("retention", "retention"), found, Clone::clone)?;
         }
     }
     let left_out = match (captured.is_none(), repository.is_none()) {
@@ -234,7 +242,7 @@ impl List {
 
 /// Whether a snapshot warns of it too, and not only its dry run.
 fn is_of_the_run(check: &Check) -> bool {
-    let warns = ["lock", "content", "start", "data-size"].contains(&check.id);
+    let warns = ["lock", "content", "start", "data-size", "retention"].contains(&check.id);
     warns && check.status == Status::Warn
 }
 
@@ -409,15 +417,6 @@ fn room(args: &Snapshot, repository: Option<&dyn Repository>, bytes: u64) -> Res
         ));
     }
     Ok(told.join("; "))
-}
-
-/// `dir`, or its nearest parent that exists.
-fn nearest(dir: &Path) -> &Path {
-    let found = dir.ancestors().find(|dir| dir.exists());
-    let here = Path::new(".");
-    found
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(here)
 }
 
 fn write_probe(

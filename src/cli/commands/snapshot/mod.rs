@@ -221,18 +221,31 @@ fn prune(
     let Some(policy) = policy else {
         return (serde_json::Value::Null, Ok(()));
     };
-    let group = Group {
-        cluster_id: identity.cluster_id,
-        member_id: identity.member_id,
-    };
+    let proven = proven.file_name().and_then(|name| name.to_str());
+    let (request, group) = retention(policy, identity, proven, repository, args);
+    after_snapshot(&request, group, &args.lock.claim("snapshot"), cx)
+}
+
+/// What is pruned with the member's archives; `proven` is the name of one that was verified just now.
+fn retention<'r>(
+    policy: &'r Policy,
+    identity: &Identity,
+    proven: Option<&'r str>,
+    repository: &'r dyn Repository,
+    args: &Snapshot,
+) -> (prune::PruneRequest<'r>, Group) {
     let request = prune::PruneRequest {
         repository,
         policy,
         prove_again_after: args.keep.prove_again_after,
         now: crate::clock::now(),
-        proven: proven.file_name().and_then(|name| name.to_str()),
+        proven,
     };
-    after_snapshot(&request, group, &args.lock.claim("snapshot"), cx)
+    let group = Group {
+        cluster_id: identity.cluster_id,
+        member_id: identity.member_id,
+    };
+    (request, group)
 }
 
 /// Repeats the warnings of the existing archive.

@@ -174,7 +174,7 @@ fn print_check(check: &SnapshotCheck, out: &Output) {
         SnapshotVerdict::Equal(rules) => {
             let word = out.paint(Paint::Good, "ok ");
             out.line(&format!(
-                "  {word} raft snapshot {index} matches the log; in-order names of {rules}"
+                "  {word} raft snapshot {index} matches the log, applied as etcd {rules} does"
             ));
         }
         SnapshotVerdict::MixedNames(renamed) => {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::archive::verify::verify;
+use crate::archive::warning::WarningCode;
 use crate::archive::{Archive, ArchiveError, Digests, SUM_EXTENSION};
 use crate::data_dir::DataDir;
 use crate::data_dir::scan::survey;
@@ -220,7 +221,6 @@ fn verdict_of(target: &Location, args: &Verify, cx: &Context<'_>) -> Result<Verd
     }
 }
 
-/// The checksum file beside an archive.
 struct SumFile {
     repository: Rc<dyn Repository>,
     name: String,
@@ -331,7 +331,6 @@ fn worth(is_valid: bool) -> &'static str {
     if is_valid { "verified" } else { "read" }
 }
 
-/// Replaces each backup dir or bucket among the targets by all archives in it.
 fn with_repositories_opened(
     targets: &[Location],
     selection: &Selection,
@@ -384,6 +383,10 @@ fn archive_verdict(
         faults: report.faults.iter().map(ToString::to_string).collect(),
         ..Verdict::default()
     };
+    let warnings = archive.manifest().warnings.iter();
+    let lost = warnings.filter(|warning| warning.code == WarningCode::SourceDoesNotStart);
+    let lost = lost.map(|warning| format!("when it was taken: {warning}"));
+    verdict.notes.extend(lost);
     let mut files = archive.manifest().files.iter();
     let has_db = files.any(|file| file.path == "member/snap/db");
     let version = member.cluster_version.as_ref();

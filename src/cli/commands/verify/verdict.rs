@@ -18,7 +18,6 @@ use crate::etcd::start::{
 use crate::etcd::text::printable;
 use crate::text::size;
 
-/// The result of verifying one target.
 #[derive(Default)]
 pub(super) struct Verdict {
     /// The member and its position in the log, if they can be read.
@@ -72,7 +71,6 @@ impl Verdict {
         self.first_fault().is_none()
     }
 
-    /// The first fault, and its file.
     pub(super) fn first_fault(&self) -> Option<String> {
         let mut files = self.files.iter();
         let in_file =

@@ -113,12 +113,8 @@ fn posts_above_the_raft_snapshot_would_be_renamed() {
 }
 
 #[test]
-fn a_dedicated_wal_dir_is_a_trap_on_the_way_back_to_2_1() {
+fn a_dedicated_wal_dir_is_no_trap_where_both_releases_have_the_flag() {
     let mut facts = with(|facts| found(facts).dedicated_wal = Some("/wal".into()));
-    let words = ["/wal", "2.1 has no --wal-dir", "member/wal"];
-    fails(&facts, "wal-dir", &words);
-    said(&mut facts, 0).server_version = "2.2.5".parse().unwrap();
-    warns(&facts, "wal-dir", &["--move-wal"]);
     (facts.rules.from, facts.rules.to) = (V2_2, V2_2.next());
     expect(&facts, "wal-dir", Status::Ok, &[]);
 }

@@ -156,6 +156,7 @@ fn data() -> DataFacts {
         raft_snapshots: vec![snapshot(10_001), snapshot(20_002)],
         replay: Some(ReplayFacts {
             in_order: InOrderPosts::default(),
+            refreshes: 0,
             pace: pace(),
         }),
         space: space(1),
