@@ -13,12 +13,11 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 
 use crate::archive::Cipher;
-use crate::archive::manifest::{Role, Scope};
+use crate::archive::manifest::Scope;
 use crate::data_dir::DataDir;
 use crate::etcd::ids::{SegmentName, SnapshotId};
 use crate::etcd::membership::Member;
 use crate::etcd::replay::{self, Along, Start, Until};
-use crate::etcd::trace::TracedEntry;
 use crate::etcd::wal::writer::SegmentSink;
 use crate::fs::dir::Dir;
 use crate::fs::error::{parent_of, with_path};
@@ -28,7 +27,7 @@ use crate::fs::staged::{StagedDir, remove_stale};
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::repository::Directory;
-use crate::rewind::input::member_text;
+use crate::rewind::archived::{Archived, refuse_unless_alike, unproven};
 use crate::rewind::new_log::{refuse_unless_it_starts, without_leftovers, write_logs};
 use crate::rewind::output_dir::Place;
 use crate::rewind::reread::{Reading, snapshot_path};
@@ -54,30 +53,6 @@ pub struct NewArchives<'o> {
     pub level: i32,
     pub threads: usize,
     pub cipher: Option<&'o dyn Cipher>,
-}
-
-/// A member's new archive.
-#[derive(Debug)]
-pub struct Archived {
-    pub member: Member,
-    pub captured: Captured,
-}
-
-impl Archived {
-    /// Whether it has the same raft snapshot and the same entries as `other`, as both were read back.
-    fn is_like(&self, other: &Self) -> bool {
-        let snapshot = |archived: &Self| {
-            let mut files = archived.captured.manifest.files.iter();
-            let file = files.find(|file| file.role == Role::RaftSnapshot);
-            file.map(|file| file.sha256)
-        };
-        let (Some(ours), Some(theirs)) = (&self.captured.proof, &other.captured.proof) else {
-            return false;
-        };
-        let entry = |entry: &TracedEntry| (entry.index, entry.term, entry.digest);
-        let (ours, theirs) = (ours.trace.entries.iter(), theirs.trace.entries.iter());
-        snapshot(self) == snapshot(other) && ours.map(entry).eq(theirs.map(entry))
-    }
 }
 
 /// Makes the archives of `plan`; `inputs` are those it was made of.
@@ -312,12 +287,8 @@ impl Making<'_> {
         let work =
             |member: &Member, observe: &mut dyn FnMut(Event)| self.member(member, shared, observe);
         let made = two_at_a_time(&self.plan.members, self.output.threads, observe, work)?;
-        let first = made.first();
-        let differs = |other: &&Archived| first.is_some_and(|first| !other.is_like(first));
-        match made.iter().find(differs) {
-            Some(other) => Err(unproven(&other.member, "its store")),
-            None => Ok(made),
-        }
+        refuse_unless_alike(&made)?;
+        Ok(made)
     }
 
     /// Captures one member's directory, verifies the archive, and removes the directory.
@@ -438,13 +409,6 @@ impl Making<'_> {
             None => Ok(()),
             Some((_, what)) => Err(unproven(member, what)),
         }
-    }
-}
-
-fn unproven(member: &Member, what: &'static str) -> RewindError {
-    RewindError::Unproven {
-        member: member_text(Some(&member.name), member.id),
-        what,
     }
 }
 
