@@ -194,6 +194,26 @@ impl Drop for Lent {
     }
 }
 
+/// Runs `here` on this thread and `beside` on another one at the same time, if there are several `threads` and one can be
+/// started; otherwise one after the other.
+pub(crate) fn at_once<A, B: Send>(
+    threads: usize,
+    here: impl FnOnce() -> A,
+    beside: impl Fn() -> B + Sync,
+) -> (A, B) {
+    std::thread::scope(|scope| {
+        let start = || std::thread::Builder::new().spawn_scoped(scope, &beside);
+        let started = (threads > 1).then(start).and_then(Result::ok);
+        let here = here();
+        let beside = match started.map(std::thread::ScopedJoinHandle::join) {
+            Some(Ok(done)) => done,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => beside(),
+        };
+        (here, beside)
+    })
+}
+
 /// Starts a thread; fails if no more can be started.
 pub fn start<R: Send + 'static>(
     work: impl FnOnce() -> R + Send + 'static,

@@ -219,9 +219,9 @@ fn swapping_what_a_backup_or_a_way_home_stages_has_nothing_of_roots_changed() {
         let home = typed(home, &[&member.join("data"), &member.join("wal"), &copies]);
         let line = "snapshot --all --data-dir {} --backup-dir {}";
         let taken = typed(line, &[&source, &backups]);
-        let copied = typed("copy {} {}", &[&backups, &copies]);
+        let saved = typed("copy {} {}", &[&backups, &copies]);
         let pruned = typed("prune {} --keep-last 2", &[&backups]);
-        for ran in [home, taken, copied, pruned] {
+        for ran in [home, taken, saved, pruned] {
             assert!(!ran.stderr.contains("panicked"), "{ran:#?}");
             let now = (tree(&victim), owner(&victim));
             assert_eq!(now, before, "after {tries}: {ran:#?}");

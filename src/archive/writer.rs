@@ -34,7 +34,7 @@ pub struct Finished {
 }
 
 /// What an archive passes through on its way into a repository, such as encryption.
-pub trait Cipher: std::fmt::Debug {
+pub trait Cipher: std::fmt::Debug + Sync {
     /// Lets `content` write, and writes the result to `out`.
     fn pass(
         &self,

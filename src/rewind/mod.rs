@@ -12,6 +12,8 @@
 //! plan.rs         what will be done, and what is lost
 //! reread.rs       reads entries and files of an input again
 //! write.rs        the archives
+//! two_at_a_time.rs  two of them at once
+//! archived.rs     whether all of them lead to one store (pure)
 //! output_dir.rs   the directory for the archives
 //! error.rs        errors
 //! ```
@@ -20,6 +22,7 @@
 //! which [`write()`] makes the archives. Why all of them get the same snapshot and log, and a new cluster
 //! id and term: formats page §7. Nothing is guessed: what the inputs do not prove is refused.
 
+pub mod archived;
 pub mod cut;
 pub mod error;
 pub mod fork;
@@ -33,6 +36,7 @@ pub mod plan;
 pub mod reread;
 pub mod served;
 pub mod stores;
+mod two_at_a_time;
 pub mod write;
 
 use std::os::unix::fs::MetadataExt;

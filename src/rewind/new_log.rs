@@ -13,8 +13,8 @@ use crate::etcd::wal::writer::{Beginning, LogWriter, SegmentSink};
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::rewind::input::member_text;
-use crate::rewind::reread::Reading;
-use crate::rewind::stores::{read_snapshot, snapshot_path};
+use crate::rewind::reread::{Reading, snapshot_path};
+use crate::rewind::stores::read_snapshot;
 use crate::rewind::{Input, Plan, RewindError};
 
 /// Writes the logs of all members of `plan`; the common entries are read once.

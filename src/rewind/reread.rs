@@ -10,8 +10,11 @@ use fs_err as fs;
 
 use crate::archive::Archive;
 use crate::archive::manifest::kind_of;
-use crate::etcd::ids::Index;
+use crate::etcd::ids::{Index, SnapshotId};
+use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotScan};
 use crate::etcd::scan::FileKind;
+use crate::etcd::store::Store;
+use crate::etcd::store::from_json::LoadOptions;
 use crate::etcd::trace::EntryDigest;
 use crate::etcd::wal::log::EntryView;
 use crate::etcd::wal::record::Kind;
@@ -19,9 +22,9 @@ use crate::etcd::wal::segment::SegmentScan;
 use crate::fs::PIECE;
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
-use crate::rewind::RewindError;
 use crate::rewind::history::Part;
 use crate::rewind::input::ReadInput;
+use crate::rewind::{Input, RewindError};
 use crate::target::Target;
 
 /// How a source is read.
@@ -84,6 +87,23 @@ impl Reading<'_> {
         Ok(())
     }
 
+    /// What the raft snapshot at `id` holds.
+    pub(crate) fn snapshot(
+        &mut self,
+        input: &Input,
+        id: SnapshotId,
+        wanted: LoadOptions,
+    ) -> Result<(SnapshotFacts, Option<Store>), RewindError> {
+        let path = snapshot_path(id);
+        let mut scan = SnapshotScan::new(id, input.file(&path)?.bytes, wanted);
+        self.file(&input.target, &path, &mut |piece| {
+            scan.update(piece);
+            Ok(())
+        })?;
+        let changed = |_| RewindError::Changed(input.target.path().to_path_buf());
+        scan.finish().map_err(changed)
+    }
+
     fn through(&mut self, target: &Target, taker: &mut dyn Taker) -> Result<(), RewindError> {
         match target {
             Target::Archive(archive) => self.through_archive(archive, taker),
@@ -143,6 +163,11 @@ impl Reading<'_> {
         }
         Ok(())
     }
+}
+
+/// The path in an archive of a raft snapshot.
+pub(crate) fn snapshot_path(id: SnapshotId) -> String {
+    format!("member/snap/{}", id.file_name())
 }
 
 struct Entries<'e> {

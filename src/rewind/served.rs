@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::etcd::replay::InOrderRules;
-use crate::etcd::store::diff::in_order_number;
+use crate::etcd::store::diff::{Difference, in_order_number};
 use crate::etcd::store::{NodeId, Store};
 
 /// Two store paths of one in-order key.
@@ -73,7 +73,7 @@ impl Auth {
 }
 
 /// What of a store is compared with the store that all members will have.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ServedStore {
     /// The store paths of what is named like an in-order key.
     in_order: BTreeSet<Vec<u8>>,
@@ -104,13 +104,42 @@ impl ServedStore {
 }
 
 /// The path of an in-order key under the other naming rules.
-pub(crate) fn other_name(path: &[u8]) -> Option<Vec<u8>> {
+fn other_name(path: &[u8]) -> Option<Vec<u8>> {
     let cut = path.iter().rposition(|&byte| byte == b'/')?;
     let (directory, name) = path.split_at_checked(cut + 1)?;
     let number = in_order_number(name)?;
     let names = [InOrderRules::Before22, InOrderRules::From22]
         .map(|rules| [directory, rules.names().name(number).as_bytes()].concat());
     names.into_iter().find(|twin| twin != path)
+}
+
+/// Whether a difference is only the name of an in-order key, or a node below such a key.
+pub(crate) fn is_in_order(difference: &Difference, a: &Store, b: &Store) -> bool {
+    let renamed = difference.twin.is_some() || in_order_pair(difference, a, b).is_some();
+    renamed && difference.parts.is_empty()
+}
+
+/// The two names of one in-order key in `a` and in `b`, if a difference is of one.
+pub(crate) fn in_order_pair(difference: &Difference, a: &Store, b: &Store) -> Option<NamePair> {
+    let path = difference.path.clone();
+    let twin = other_name(&path)?;
+    let made_in_order = |store: &Store, id| {
+        let node = store.node(id);
+        in_order_number(node.name()) == Some(node.created)
+    };
+    match (difference.a, difference.b) {
+        // A later request may have made a second key under the other name on one side, so that
+        // side may have both.
+        (Some(id), None) => {
+            let there = b.get(&twin)?;
+            (made_in_order(a, id) || made_in_order(b, there)).then_some((path, twin))
+        }
+        (None, Some(id)) => {
+            let there = a.get(&twin)?;
+            (made_in_order(b, id) || made_in_order(a, there)).then_some((twin, path))
+        }
+        _ => None,
+    }
 }
 
 /// The in-order keys of `ours` that `theirs` has under the other name only: store paths, ours first.

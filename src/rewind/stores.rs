@@ -9,22 +9,27 @@
 //! choose. Any other difference means damaged data.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::etcd::digest::Digest;
 use crate::etcd::ids::{Index, SnapshotId};
 use crate::etcd::proto::Request;
 use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotScan};
 use crate::etcd::replay::{InOrderRules, ReplayFault};
 use crate::etcd::store::Store;
-use crate::etcd::store::diff::{Difference, compare, in_order_number};
-use crate::etcd::store::from_json::LoadOptions;
+use crate::etcd::store::diff::{Difference, compare};
+use crate::etcd::store::from_json::{LoadOptions, StartTree};
 use crate::etcd::wal::log::EntryView;
 use crate::rewind::history::{History, Part};
 use crate::rewind::input::ReadInput;
 use crate::rewind::leftovers::Leftovers;
-use crate::rewind::reread::Reading;
-use crate::rewind::served::{NamePair, Renamed, Served, ServedStore, other_name, renamed};
+use crate::rewind::reread::{Reading, snapshot_path};
+use crate::rewind::served::{
+    NamePair, Renamed, Served, ServedStore, in_order_pair, is_in_order, renamed,
+};
 use crate::rewind::{Input, RewindError};
 use crate::target as store;
+use crate::thread_pool::at_once;
 
 /// The raft snapshot of an input that a replay may begin from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,16 +71,42 @@ impl View {
 }
 
 /// What a view leads to at the last kept entry, besides its store.
+#[derive(Clone, Default)]
 struct Reached {
+    /// The fingerprint of the store that it began from, if it is compared.
+    begun: Option<Digest>,
     /// What removed members left in the store, which is without it.
     leftovers: Leftovers,
     /// Whether the rules may have named a key.
     has_named: bool,
-    /// How many requests were a refresh.
-    refreshes: u64,
-    /// What the view's member serves, if its commit index was met.
+    /// What members serve, by the commit indexes that were met.
+    served: BTreeMap<Index, ServedStore>,
+}
+
+impl Reached {
+    fn note(&mut self, commit: Index, store: &Store) {
+        self.served.insert(commit, ServedStore::of(store));
+    }
+}
+
+/// What is compared of the store of a view.
+struct Reduced {
+    fingerprint: Digest,
     served: Option<ServedStore>,
 }
+
+/// What is wanted of a raft snapshot that a replay begins from.
+const TREE: LoadOptions = LoadOptions {
+    tree: true,
+    fingerprint: false,
+    for_start: StartTree::None,
+};
+/// What is wanted of one that is only compared.
+const FINGERPRINT: LoadOptions = LoadOptions {
+    tree: false,
+    fingerprint: true,
+    for_start: StartTree::None,
+};
 
 /// Builds stores from views.
 pub(crate) struct Stores<'s, 'r> {
@@ -106,25 +137,34 @@ impl Stores<'_, '_> {
         names: &[String],
         is_named: bool,
     ) -> Result<Agreed, RewindError> {
-        let (store, reached) = self.at_moment(base)?;
+        // One store at a time: of those that begin elsewhere only what is compared is kept.
+        let (twins, others): (Vec<&View>, Vec<&View>) = views
+            .iter()
+            .filter(|view| view.input != base.input)
+            .partition(|view| view.snapshot == base.snapshot);
+        let mut reduced = BTreeMap::new();
+        for view in others {
+            reduced.insert(view.input, self.reduced(*view)?);
+        }
+        let (store, reached) = self.at_moment_beside(base, &twins, &mut reduced)?;
         let leftovers = reached.leftovers.clone();
-        let mut of_base = self.served(base, Cow::Borrowed(&store), reached);
-        let fingerprint = store.fingerprint();
+        let fingerprint = (!reduced.is_empty()).then(|| store.fingerprint());
         let mut disagreed = Renamed::default();
         let mut served = Served::default();
         for (place, input) in self.inputs.iter().enumerate() {
-            let view = views.iter().find(|view| view.input == place);
-            let theirs = match view {
+            let theirs = match views.iter().find(|view| view.input == place) {
                 None => None,
-                Some(_) if place == base.input => of_base.take(),
-                Some(view) => {
-                    let (theirs, reached) = self.at_moment(*view)?;
-                    if theirs.fingerprint() != fingerprint {
-                        let pairs = compare_views([base, *view], [&store, &theirs], names)?;
-                        disagreed.add(pairs, place);
+                Some(view) => match reduced.remove(&place) {
+                    None => self.served(*view, Cow::Borrowed(&store), &reached),
+                    Some(theirs) => {
+                        if Some(theirs.fingerprint) != fingerprint {
+                            let (other, _) = self.at_moment(*view, &[])?;
+                            let pairs = compare_views([base, *view], [&store, &other], names)?;
+                            disagreed.add(pairs, place);
+                        }
+                        theirs.served
                     }
-                    self.served(*view, Cow::Owned(theirs), reached)
-                }
+                },
             };
             let theirs = theirs.map_or_else(|| self.served_by(input), Ok)?;
             served.renamed.add(renamed(&store, &theirs), place);
@@ -147,37 +187,77 @@ impl Stores<'_, '_> {
         })
     }
 
-    /// The store that `view` leads to without leftovers of removed members.
-    fn at_moment(&mut self, view: View) -> Result<(Store, Reached), RewindError> {
-        let (mut store, leftovers) = match view.snapshot {
-            Some(id) => self.load(view.input, id)?,
-            None => (Store::new(), Leftovers::default()),
+    /// What is compared of the store that `view` leads to.
+    fn reduced(&mut self, view: View) -> Result<Reduced, RewindError> {
+        let (store, reached) = self.at_moment(view, &[view.input])?;
+        Ok(Reduced {
+            fingerprint: store.fingerprint(),
+            served: self.served(view, Cow::Owned(store), &reached),
+        })
+    }
+
+    /// The store that `base` leads to. `twins` begin from a raft snapshot of the same entry: if its store is the same, so
+    /// is what the history leads to from there; what is compared of any other is added to `reduced`.
+    fn at_moment_beside(
+        &mut self,
+        base: View,
+        twins: &[&View],
+        reduced: &mut BTreeMap<usize, Reduced>,
+    ) -> Result<(Store, Reached), RewindError> {
+        let places = twins.iter().map(|twin| twin.input);
+        let places: Vec<_> = places.chain([base.input]).collect();
+        let Some(id) = base.snapshot.filter(|_| !twins.is_empty()) else {
+            return self.at_moment(base, &places);
         };
-        let mut reached = Reached {
-            leftovers,
-            has_named: false,
-            refreshes: 0,
-            served: None,
+        let (inputs, threads, interrupt) =
+            (self.inputs, self.reading.threads, self.reading.interrupt);
+        let begun = || {
+            let mut reading = Reading {
+                threads,
+                interrupt,
+                observe: &mut |_| {},
+            };
+            let inputs = twins.iter().filter_map(|twin| inputs.get(twin.input));
+            let begun = inputs.map(|input| reading.snapshot(input, id, FINGERPRINT));
+            begun.collect::<Result<Vec<_>, _>>()
         };
-        let own = self.read_inputs.get(view.input);
-        let commit = own.map_or(Index(0), |own| own.facts.position.commit);
-        let history = self.history;
-        let parts = history.cover(view.index().next(), self.moment, Some(view.input));
-        for part in parts.parts {
-            self.apply(part, commit, &mut store, &mut reached)?;
+        let (found, begun) = at_once(threads, || self.at_moment(base, &places), begun);
+        let (store, reached) = found?;
+        for (twin, (facts, _)) in twins.iter().zip(begun?) {
+            if facts.fingerprint != reached.begun {
+                reduced.insert(twin.input, self.reduced(**twin)?);
+            }
         }
-        if commit == self.moment {
-            reached.served = Some(ServedStore::of(&store));
-        }
-        reached.refreshes = store.refreshes();
         Ok((store, reached))
     }
 
-    /// Applies the entries of `part`; what is there after the entry at `commit` is what a member serves.
+    /// The store that `view` leads to without leftovers of removed members; `places` are the inputs that have come to the
+    /// same stores, so that what they serve is noted on the way.
+    fn at_moment(&mut self, view: View, places: &[usize]) -> Result<(Store, Reached), RewindError> {
+        let (mut store, mut reached) = match view.snapshot {
+            Some(id) => self.load(view.input, id, places.len() > 1)?,
+            None => (Store::new(), Reached::default()),
+        };
+        let own = places
+            .iter()
+            .filter_map(|place| self.read_inputs.get(*place));
+        let commits: BTreeSet<_> = own.map(|own| own.facts.position.commit).collect();
+        let history = self.history;
+        let parts = history.cover(view.index().next(), self.moment, Some(view.input));
+        for part in parts.parts {
+            self.apply(part, &commits, &mut store, &mut reached)?;
+        }
+        if commits.contains(&self.moment) {
+            reached.note(self.moment, &store);
+        }
+        Ok((store, reached))
+    }
+
+    /// Applies the entries of `part`; what is there after an entry in `commits` is what a member serves.
     fn apply(
         &mut self,
         part: Part,
-        commit: Index,
+        commits: &BTreeSet<Index>,
         store: &mut Store,
         reached: &mut Reached,
     ) -> Result<(), RewindError> {
@@ -189,8 +269,8 @@ impl Stores<'_, '_> {
         };
         let rules = self.rules;
         let mut apply = |index: Index, entry: &EntryView<'_>, _: &[u8]| {
-            if index == commit.next() {
-                reached.served = Some(ServedStore::of(store));
+            if commits.contains(&index.previous()) {
+                reached.note(index.previous(), store);
             }
             reached.has_named |= Request::may_have_method(entry.data, *b"POST");
             let instead = reached.leftovers.replace(store, entry);
@@ -211,7 +291,7 @@ impl Stores<'_, '_> {
         &mut self,
         view: View,
         store: Cow<'_, Store>,
-        mut reached: Reached,
+        reached: &Reached,
     ) -> Option<ServedStore> {
         let own = self.read_inputs.get(view.input)?;
         let (facts, commit) = (&own.facts, own.facts.position.commit);
@@ -219,6 +299,8 @@ impl Stores<'_, '_> {
         if is_changed || facts.raft_snapshot != view.snapshot {
             return None;
         }
+        let mut reached = Cow::Borrowed(reached);
+        let mut refreshes = store.refreshes();
         if commit > self.moment {
             let above = own.trace.above(self.moment).iter();
             let rest = above.take_while(|entry| entry.index <= commit).count() as u64;
@@ -231,45 +313,57 @@ impl Stores<'_, '_> {
                 input: view.input,
             };
             let mut store = store.into_owned();
-            self.apply(rest, commit, &mut store, &mut reached).ok()?;
-            reached.refreshes = store.refreshes();
-            reached.served = Some(ServedStore::of(&store));
+            let commits = BTreeSet::new();
+            self.apply(rest, &commits, &mut store, reached.to_mut())
+                .ok()?;
+            reached.to_mut().note(commit, &store);
+            refreshes = store.refreshes();
         }
         let own_rules = InOrderRules::of(facts.cluster_version.as_ref());
         let renames = reached.has_named && own_rules.names() != self.rules.names();
-        let empties =
-            reached.refreshes > 0 && own_rules.knows_refresh() != self.rules.knows_refresh();
-        reached.served.filter(|_| !renames && !empties)
+        let empties = refreshes > 0 && own_rules.knows_refresh() != self.rules.knows_refresh();
+        let served = reached.served.get(&commit);
+        served.filter(|_| !renames && !empties).cloned()
     }
 
-    fn load(&mut self, place: usize, id: SnapshotId) -> Result<(Store, Leftovers), RewindError> {
+    /// The store in a raft snapshot without leftovers; with its fingerprint before that, if it `is_compared`.
+    fn load(
+        &mut self,
+        place: usize,
+        id: SnapshotId,
+        is_compared: bool,
+    ) -> Result<(Store, Reached), RewindError> {
         let Some(input) = self.inputs.get(place) else {
             return Ok(Default::default());
         };
+        let wanted = LoadOptions {
+            fingerprint: is_compared,
+            ..TREE
+        };
+        let (facts, store) = self.reading.snapshot(input, id, wanted)?;
         let changed = || RewindError::Changed(input.target.path().to_path_buf());
-        let path = snapshot_path(id);
-        let mut scan = scan_of(id, input.file(&path)?.bytes);
-        self.reading.file(&input.target, &path, &mut |piece| {
-            scan.update(piece);
-            Ok(())
-        })?;
-        let (facts, store) = scan.finish().map_err(|_| changed())?;
         let store = store.ok_or_else(changed)?;
+        let mut reached = Reached {
+            begun: facts.fingerprint,
+            ..Reached::default()
+        };
         let leftovers = Leftovers::in_snapshot(&store);
         // What 3.x starts from is not known here.
         let is_3x = self.read_inputs.iter().any(|read_input| read_input.has_db);
         if is_3x || !leftovers.is_in_snapshot() {
-            return Ok((store, Leftovers::default()));
+            return Ok((store, reached));
         }
         let mut file = Vec::new();
-        self.reading.file(&input.target, &path, &mut |piece| {
-            file.extend_from_slice(piece);
-            Ok(())
-        })?;
+        self.reading
+            .file(&input.target, &snapshot_path(id), &mut |piece| {
+                file.extend_from_slice(piece);
+                Ok(())
+            })?;
         let without = leftovers.out_of_snapshot(&file, &facts);
         let without = without.ok_or(RewindError::Leftover(id))?;
         let store = read_snapshot(id, &without).and_then(|(_, store)| store);
-        Ok((store.ok_or(RewindError::Leftover(id))?, leftovers))
+        reached.leftovers = leftovers;
+        Ok((store.ok_or(RewindError::Leftover(id))?, reached))
     }
 
     /// The same, by a replay of its own: of a log that is damaged, or holds an entry that no server applies, or by other rules.
@@ -315,59 +409,15 @@ fn compare_views(
         .collect())
 }
 
-fn scan_of(id: SnapshotId, length: u64) -> SnapshotScan {
-    let wanted = LoadOptions {
-        tree: true,
-        ..LoadOptions::default()
-    };
-    SnapshotScan::new(id, length, wanted)
-}
-
 /// What the raft snapshot at `id` holds, if its file is valid.
 pub(crate) fn read_snapshot(id: SnapshotId, file: &[u8]) -> Option<(SnapshotFacts, Option<Store>)> {
-    let mut scan = scan_of(id, file.len() as u64);
+    let mut scan = SnapshotScan::new(id, file.len() as u64, TREE);
     scan.update(file);
     scan.finish().ok()
 }
 
-/// The path in an archive of a raft snapshot.
-pub(crate) fn snapshot_path(id: SnapshotId) -> String {
-    format!("member/snap/{}", id.file_name())
-}
-
-/// Whether a difference is only the name of an in-order key, or a node below such a key.
-fn is_in_order(difference: &Difference, a: &Store, b: &Store) -> bool {
-    let renamed = difference.twin.is_some() || in_order_pair(difference, a, b).is_some();
-    renamed && difference.parts.is_empty()
-}
-
-/// The two names of one in-order key in `a` and in `b`, if a difference is of one.
-fn in_order_pair(difference: &Difference, a: &Store, b: &Store) -> Option<NamePair> {
-    let path = difference.path.clone();
-    let twin = other_name(&path)?;
-    let made_in_order = |store: &Store, id| {
-        let node = store.node(id);
-        in_order_number(node.name()) == Some(node.created)
-    };
-    match (difference.a, difference.b) {
-        // A later request may have made a second key under the other name on one side, so that
-        // side may have both.
-        (Some(id), None) => {
-            let there = b.get(&twin)?;
-            (made_in_order(a, id) || made_in_order(b, there)).then_some((path, twin))
-        }
-        (None, Some(id)) => {
-            let there = a.get(&twin)?;
-            (made_in_order(b, id) || made_in_order(a, there)).then_some((twin, path))
-        }
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::etcd::store::apply::Names;
 

@@ -27,14 +27,15 @@ use crate::fs::staged::{StagedDir, remove_stale};
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
 use crate::repository::Directory;
-use crate::rewind::input::member_text;
+use crate::rewind::archived::{Archived, refuse_unless_alike, unproven};
 use crate::rewind::new_log::{refuse_unless_it_starts, without_leftovers, write_logs};
 use crate::rewind::output_dir::Place;
-use crate::rewind::reread::Reading;
-use crate::rewind::stores::snapshot_path;
+use crate::rewind::reread::{Reading, snapshot_path};
+use crate::rewind::two_at_a_time::two_at_a_time;
 use crate::rewind::{FileFacts, Input, Plan, RewindError, require_db_between};
 use crate::snapshot as capture;
 use crate::snapshot::{Captured, Made, capture_made};
+use crate::thread_pool::at_once;
 
 /// The label of every archive that a rewind makes.
 pub const LABEL: &str = "rewind";
@@ -54,13 +55,6 @@ pub struct NewArchives<'o> {
     pub cipher: Option<&'o dyn Cipher>,
 }
 
-/// A member's new archive.
-#[derive(Debug)]
-pub struct Archived {
-    pub member: Member,
-    pub captured: Captured,
-}
-
 /// Makes the archives of `plan`; `inputs` are those it was made of.
 pub fn write(
     plan: &Plan,
@@ -73,28 +67,29 @@ pub fn write(
     remove_stale(place.parent.path());
     let staged = StagedDir::create_in(&place.parent)?;
     let path = staged.lasting_path()?;
-    let mut making = Making {
+    let making = Making {
         plan,
         inputs,
         output,
         set: path.join("set"),
         work: path.join("work"),
         interrupt,
-        observe,
     };
     make_dir(&making.set)?;
     place.give(&making.set)?;
     make_dir(&making.work)?;
     making.refuse_if_no_room()?;
-    let shared = making.shared()?;
+    for member in &plan.members {
+        making.make_dirs(member)?;
+    }
+    let beside = || making.shared(&mut |_| {});
+    let (logs, shared) = at_once(output.threads, || making.write_logs(observe), beside);
+    logs?;
+    let shared = shared?;
     for member in &plan.members {
         making.link_shared(member, &shared)?;
     }
-    making.write_logs()?;
-    let mut made = Vec::new();
-    for member in &plan.members {
-        made.push(making.member(member, &shared)?);
-    }
+    let mut made = making.members(&shared, observe)?;
     interrupt.check()?;
     fs::remove_dir_all(&making.work)?;
     Dir::open(&making.set)?.sync()?;
@@ -122,15 +117,14 @@ struct Making<'m> {
     /// Where the members' directories are built.
     work: PathBuf,
     interrupt: &'m Interrupt,
-    observe: &'m mut dyn FnMut(Event),
 }
 
 impl Making<'_> {
-    fn reading(&mut self) -> Reading<'_> {
+    fn reading<'r>(&'r self, observe: &'r mut dyn FnMut(Event)) -> Reading<'r> {
         Reading {
             threads: self.output.threads,
             interrupt: self.interrupt,
-            observe: self.observe,
+            observe,
         }
     }
 
@@ -166,16 +160,17 @@ impl Making<'_> {
             .collect()
     }
 
-    fn shared(&mut self) -> Result<Shared, RewindError> {
+    fn shared(&self, observe: &mut dyn FnMut(Event)) -> Result<Shared, RewindError> {
         let base = self.plan.base;
         let snapshot = base.snapshot.map(|id| (base.input, snapshot_path(id)));
         let snapshot = snapshot
-            .map(|(place, path)| self.copy(place, &path))
+            .map(|(place, path)| self.copy(place, &path, observe))
             .transpose()?;
         if let (Some((copy, _)), Some(id)) = (&snapshot, base.snapshot) {
             self.drop_leftovers(copy, id)?;
         }
-        let db = self.plan.db.map(|place| self.copy_db(place)).transpose()?;
+        let db = self.plan.db.map(|place| self.copy_db(place, observe));
+        let db = db.transpose()?;
         let owner = match &snapshot {
             Some((_, facts)) => facts.owner,
             None => self.owner_of_log()?,
@@ -197,12 +192,16 @@ impl Making<'_> {
     }
 
     /// Copies a `snap/db`. No process may write to it meanwhile.
-    fn copy_db(&mut self, place: usize) -> Result<PathBuf, RewindError> {
+    fn copy_db(
+        &self,
+        place: usize,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<PathBuf, RewindError> {
         let Some(input) = self.inputs.get(place) else {
             return Err(RewindError::NoInput);
         };
         let before = input.look_at_db()?;
-        let (copy, _) = self.copy(place, "member/snap/db")?;
+        let (copy, _) = self.copy(place, "member/snap/db", observe)?;
         if input.look_at_db()? != before {
             return Err(RewindError::Changed(input.target.path().to_path_buf()));
         }
@@ -224,17 +223,23 @@ impl Making<'_> {
     }
 
     /// Copies one file of an input to where members' directories can link to it.
-    fn copy(&mut self, place: usize, path: &str) -> Result<(PathBuf, FileFacts), RewindError> {
+    fn copy(
+        &self,
+        place: usize,
+        path: &str,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<(PathBuf, FileFacts), RewindError> {
         let Some(input) = self.inputs.get(place) else {
             return Err(RewindError::NoInput);
         };
         let facts = input.file(path)?;
         let copy = self.work.join(path.replace('/', "-"));
         let mut file = create(&copy, facts.mode)?;
-        self.reading().file(&input.target, path, &mut |bytes| {
-            file.write_all(bytes)?;
-            Ok(())
-        })?;
+        self.reading(observe)
+            .file(&input.target, path, &mut |bytes| {
+                file.write_all(bytes)?;
+                Ok(())
+            })?;
         if file.stream_position()? != facts.bytes {
             return Err(RewindError::Changed(input.target.path().to_path_buf()));
         }
@@ -245,12 +250,15 @@ impl Making<'_> {
         self.work.join(member.id.to_string())
     }
 
-    /// Creates one member's directory with the files that all members share.
+    /// Creates one member's directory.
+    fn make_dirs(&self, member: &Member) -> io::Result<()> {
+        let mut dirs = ["member/snap", "member/wal"].into_iter();
+        dirs.try_for_each(|dir| make_dir(&self.root(member).join(dir)))
+    }
+
+    /// Puts the files that all members share into one member's directory.
     fn link_shared(&self, member: &Member, shared: &Shared) -> Result<(), RewindError> {
         let root = self.root(member);
-        for dir in ["member/snap", "member/wal"] {
-            make_dir(&root.join(dir))?;
-        }
         if let (Some(copy), Some(id)) = (&shared.snapshot, self.plan.base.snapshot) {
             fs::hard_link(copy, root.join(snapshot_path(id)))?;
         }
@@ -260,10 +268,38 @@ impl Making<'_> {
         Ok(())
     }
 
+    /// Makes the archives of all members, two at a time. The first is replayed; the others must have the same raft snapshot
+    /// and log, which lead to the same store.
+    fn members(
+        &self,
+        shared: &Shared,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<Vec<Archived>, RewindError> {
+        let mut bytes = 0;
+        for member in &self.plan.members {
+            // Each byte is read twice: out of the directory and out of the archive.
+            bytes += 2 * DataDir::open(&self.root(member), None)?.total_bytes();
+        }
+        observe(Event::Begin {
+            part: "making archives",
+            bytes,
+        });
+        let work =
+            |member: &Member, observe: &mut dyn FnMut(Event)| self.member(member, shared, observe);
+        let made = two_at_a_time(&self.plan.members, self.output.threads, observe, work)?;
+        refuse_unless_alike(&made)?;
+        Ok(made)
+    }
+
     /// Captures one member's directory, verifies the archive, and removes the directory.
-    fn member(&mut self, member: &Member, shared: &Shared) -> Result<Archived, RewindError> {
+    fn member(
+        &self,
+        member: &Member,
+        shared: &Shared,
+        observe: &mut dyn FnMut(Event),
+    ) -> Result<Archived, RewindError> {
         let root = self.root(member);
-        let captured = self.capture(member, &root, shared)?;
+        let captured = self.capture(member, &root, shared, observe)?;
         self.refuse_unless_it_starts(member, &captured)?;
         self.prove(member, &captured)?;
         fs::remove_dir_all(&root)?;
@@ -274,14 +310,14 @@ impl Making<'_> {
     }
 
     /// Writes the logs of all members.
-    fn write_logs(&mut self) -> Result<(), RewindError> {
+    fn write_logs(&self, observe: &mut dyn FnMut(Event)) -> Result<(), RewindError> {
         let (plan, inputs) = (self.plan, self.inputs);
         let dirs = plan.members.iter().map(|member| Segments {
             wal: self.root(member).join("member/wal"),
             open: None,
         });
         let mut dirs: Vec<_> = dirs.collect();
-        write_logs(plan, inputs, &mut dirs, &mut self.reading())
+        write_logs(plan, inputs, &mut dirs, &mut self.reading(observe))
     }
 
     /// Refuses if the release at that entry does not start from the result; not known for 3.x.
@@ -301,10 +337,11 @@ impl Making<'_> {
     }
 
     fn capture(
-        &mut self,
+        &self,
         member: &Member,
         root: &Path,
         shared: &Shared,
+        observe: &mut dyn FnMut(Event),
     ) -> Result<Captured, RewindError> {
         let data_dir = DataDir::open(root, None)?;
         let set = Directory::new(&self.set);
@@ -332,14 +369,19 @@ impl Making<'_> {
             rewind: self.plan.rewind(),
             owner: shared.owner,
             named_by_id: namesakes > 1,
-            replay: replay::Plan {
+            replay: self.is_first(member).then_some(replay::Plan {
                 start: Start::Newest,
                 until: Until::Commit,
                 rules: self.plan.rules,
                 along: Along::Nothing,
-            },
+            }),
         };
-        Ok(capture_made(&request, made, self.interrupt, self.observe)?)
+        Ok(capture_made(&request, made, self.interrupt, observe)?)
+    }
+
+    fn is_first(&self, member: &Member) -> bool {
+        let first = self.plan.members.first();
+        first.is_some_and(|first| first.id == member.id)
     }
 
     /// Compares the facts of the archive, as it was read back, with the plan.
@@ -358,19 +400,15 @@ impl Making<'_> {
             ),
             (position.hard_state_term == plan.term, "its term"),
             (found.members == plan.members, "its members"),
-            (store == Some(plan.store.fingerprint), "its store"),
+            (
+                store == Some(plan.store.fingerprint) || !self.is_first(member),
+                "its store",
+            ),
         ];
         match checks.into_iter().find(|(holds, _)| !holds) {
             None => Ok(()),
             Some((_, what)) => Err(unproven(member, what)),
         }
-    }
-}
-
-fn unproven(member: &Member, what: &'static str) -> RewindError {
-    RewindError::Unproven {
-        member: member_text(Some(&member.name), member.id),
-        what,
     }
 }
 

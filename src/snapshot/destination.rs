@@ -238,10 +238,11 @@ impl Capture<'_> {
 
     /// Reads back what this process has just written; for a rewind, as a member would.
     fn prove(&mut self, archive: &Archive) -> Result<Option<ReadBack>, CaptureError> {
-        let replay = self.made.as_ref().map(|made| made.replay);
+        let made = self.made.as_ref();
         // Which servers start was found out while the same bytes were written.
         let pass = Pass {
-            replay,
+            replay: made.and_then(|made| made.replay),
+            trace: made.is_some(),
             ..Pass::CHECK
         };
         let digests = Digests::Unchecked;
@@ -250,10 +251,11 @@ impl Capture<'_> {
         let report = verify(archive, pass, digests, threads, interrupt, observe)?;
         match report.first_fault() {
             // The source is damaged; every byte of it is in the archive.
-            None | Some(VerifyFault::Damaged(_)) => Ok(replay.map(|_| ReadBack {
+            None | Some(VerifyFault::Damaged(_)) => Ok(made.map(|_| ReadBack {
                 store: report
                     .replay
                     .and_then(|outcome| Some(outcome.ok()?.store.fingerprint())),
+                trace: report.trace.unwrap_or_default(),
                 starts: self.starts.take(),
             })),
             Some(fault) => Err(CaptureError::ReadBack(fault)),

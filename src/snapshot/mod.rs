@@ -38,6 +38,7 @@ use crate::etcd::digest::Digest;
 use crate::etcd::member::MemberFacts;
 use crate::etcd::replay::Plan;
 use crate::etcd::start::{Verdicts, is_3x, own_refusal};
+use crate::etcd::trace::Trace;
 use crate::fs::owner::Owner;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
@@ -93,8 +94,8 @@ pub struct Made {
     pub owner: Owner,
     /// Whether the archive's name has the member's id, because another member has the same name.
     pub named_by_id: bool,
-    /// How the archive is replayed while it is read back.
-    pub replay: Plan,
+    /// How the archive is replayed while it is read back, if at all.
+    pub replay: Option<Plan>,
 }
 
 /// What the archive of a made source came to when it was read back.
@@ -102,6 +103,8 @@ pub struct Made {
 pub struct ReadBack {
     /// The fingerprint of the store that it was replayed to.
     pub store: Option<Digest>,
+    /// Every entry of its log.
+    pub trace: Trace,
     /// What servers of each release line do with it.
     pub starts: Option<Verdicts>,
 }

@@ -58,11 +58,9 @@ fn members_removed_and_moved_are_conf_changes_at_the_end_of_the_log() {
             ),
         ]
     );
-    let terms: Vec<u64> = records(&data)
-        .iter()
-        .filter(|(kind, _)| *kind == ENTRY)
-        .map(|(_, data)| number(data, 2))
-        .collect();
+    let records = records(&data).into_iter();
+    let entries = records.filter(|(kind, _)| *kind == ENTRY);
+    let terms: Vec<u64> = entries.map(|(_, data)| number(&data, 2)).collect();
     assert_eq!(terms[terms.len() - 4..], [2, 3, 3, 3], "{terms:?}");
     let inspected = typed("--json inspect {}", &[&made[&MEM_D]]);
     let member = inspected.exits(0).json()["facts"].take();

@@ -5,9 +5,9 @@
 use crate::etcd::ids::Index;
 use crate::etcd::store::to_json::{Expiration, key_text};
 use crate::rewind::Plan;
+use crate::rewind::archived::Archived;
 use crate::rewind::new_cluster::ChangeKind;
 use crate::rewind::served::Renamed;
-use crate::rewind::write::Archived;
 use serde_json::{Value, json};
 
 use crate::cli::commands::rewind::Rewind;

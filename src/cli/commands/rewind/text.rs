@@ -6,11 +6,11 @@ use std::path::Path;
 use crate::etcd::store::to_json::api_key;
 use crate::etcd::text::printable;
 use crate::rewind::Plan;
+use crate::rewind::archived::Archived;
 use crate::rewind::cut::stretches;
 use crate::rewind::input::ReadInput;
 use crate::rewind::new_cluster::ChangeKind;
 use crate::rewind::served::Renamed;
-use crate::rewind::write::Archived;
 use crate::text::{count, entries, expiry, name, size, utc, who};
 
 use crate::cli::commands::rewind::Rewind;
