@@ -445,6 +445,74 @@ fn what_a_symlink_of_another_owner_leads_to_comes_into_no_archive() {
 }
 
 #[test]
+fn a_symlink_of_another_account_leads_root_to_no_archive_and_no_directory() {
+    // Guards against an archive of root's that a nightly copy gives away, and against directories made in root's.
+    only_with!(need_root());
+    let scene = Scene::new();
+    let archive = scene.archive();
+    let (theirs, of_root) = (scene.theirs("theirs"), scene.path("of-root"));
+    make_dir(&of_root);
+    let file = archive.file_name().unwrap();
+    let as_theirs = |target: &Path, link: PathBuf| {
+        symlink(target, &link).unwrap();
+        std::os::unix::fs::lchown(&link, Some(ETCD), Some(ETCD)).unwrap();
+        link
+    };
+    let from = theirs.join("from");
+    make_dir(&from);
+    let linked = as_theirs(&archive, from.join(file));
+    let place = as_theirs(&of_root, theirs.join("place"));
+    let refused = "root does not follow it";
+    let data_dir = scene.path("data");
+    restore(&linked, &data_dir, &[]).exits(3).says(refused);
+    let out = scene.path("out");
+    typed("rewind {} --to end --out {}", &[&linked, &out])
+        .exits(3)
+        .says(refused);
+    for command in ["verify", "keys", "inspect"] {
+        ark([OsStr::new(command), linked.as_ref()])
+            .exits(3)
+            .says(refused);
+    }
+    let copied = typed("copy {} {}", &[&from, &theirs.join("to")]);
+    assert_has(&copied.stderr, refused);
+    let to = fs::read_dir(theirs.join("to")).into_iter().flatten();
+    let kept = to.filter(|found| {
+        let name = found.as_ref().unwrap().file_name();
+        name.to_string_lossy().contains(".tar.zst")
+    });
+    assert_eq!(kept.count(), 0, "{copied:#?}");
+    // Also in the middle of a path.
+    let source = scene.path("source");
+    let line = "snapshot --data-dir {} --backup-dir {}";
+    for dir in [place.clone(), place.join("new/backups")] {
+        typed(line, &[&source, &dir]).exits(3).says(refused);
+    }
+    restore(&archive, &place.join("new/etcd"), &[])
+        .exits(3)
+        .says(refused);
+    let wal = place.to_str().unwrap();
+    restore(&archive, &data_dir, &["--wal-dir", wal])
+        .exits(3)
+        .says(refused);
+    let line = "rewind {} --to end --out {}";
+    typed(line, &[&archive, &place.join("set")])
+        .exits(3)
+        .says(refused);
+    typed("prune {} --keep-last 1", &[&place])
+        .exits(3)
+        .says(refused);
+    assert_eq!(names(&of_root), [""; 0]);
+    // Root's own link is followed, and a link to what belongs to the link's owner.
+    symlink(&of_root, scene.path("root-link")).unwrap();
+    let line = "snapshot --data-dir {} --backup-dir {}";
+    typed(line, &[&source, &scene.path("root-link")]).exits(0);
+    let own = as_theirs(&scene.theirs("more"), theirs.join("more"));
+    typed(line, &[&source, &own]).exits(0);
+    typed("verify {}", &[&own]).exits(0);
+}
+
+#[test]
 fn a_symlink_of_another_account_leads_no_metrics_file_out_of_its_directory() {
     // Guards against root creating a file wherever the account that owns the directory wants it, such as /etc/nologin.
     only_with!(need_root());

@@ -6,11 +6,12 @@
 use std::fmt::Debug;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::archive::error::ArchiveError;
+use crate::fs::dir::open_at_once;
 use crate::fs::error::with_path;
 
 /// The bytes of one file that does not change.
@@ -38,16 +39,11 @@ pub struct FileSource {
 
 impl FileSource {
     pub fn open(path: &Path) -> Result<Self, ArchiveError> {
-        // Does not block: a FIFO with an archive's name must not stop a whole `list`.
-        let mut options = File::options();
-        options
-            .read(true)
-            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
-        let file = options.open(path).map_err(|error| match error.kind() {
+        let file = open_at_once(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => ArchiveError::NotFound(path.to_path_buf()),
-            _ => with_path(error, "open", path).into(),
+            _ => error.into(),
         })?;
-        Ok(Self::of(file).map_err(|error| with_path(error, "look at", path))?)
+        Ok(Self::of(file.into_file()).map_err(|error| with_path(error, "look at", path))?)
     }
 
     /// A file that is open for reading; one that is not regular counts as empty.

@@ -28,6 +28,7 @@ pub use crate::data_dir::listing::{LeftoverKind, Listing, SourceFile};
 pub use crate::data_dir::locks::{HeldLocks, Running, is_running, take_locks};
 
 use crate::etcd::ids::{Index, SegmentName};
+use crate::fs::dir::resolve;
 use crate::fs::error::missing;
 use crate::fs::staged::STAGING_PREFIX;
 
@@ -116,8 +117,7 @@ impl DataDir {
                     DataDirError::NotFound(dir) => DataDirError::NoWalDir(dir),
                     error => error,
                 })?;
-                let same =
-                    own_has_wal && fs::canonicalize(dedicated)? == fs::canonicalize(&own_wal)?;
+                let same = own_has_wal && resolve(dedicated)? == resolve(&own_wal)?;
                 if !same
                     && own_has_wal
                     && names_in(&own_wal)?
@@ -132,12 +132,12 @@ impl DataDir {
                 dedicated.to_path_buf()
             }
         };
-        let snap_dir = fs::canonicalize(member.join("snap")).or_else(none_yet(&member))?;
+        let snap_dir = resolve(&member.join("snap")).or_else(none_yet(&member))?;
         Self {
             root: root.to_path_buf(),
-            member_dir: fs::canonicalize(&member)?,
+            member_dir: resolve(&member)?,
             snap_dir,
-            wal_dir: fs::canonicalize(wal)?,
+            wal_dir: resolve(&wal)?,
             dedicated_wal: wal_dir.is_some(),
         }
         .without_foreign_links(&member)

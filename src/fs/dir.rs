@@ -1,13 +1,14 @@
 //! Open directories, and names in them.
 //!
 //! Root works in directories of other accounts, which may replace any name there by a symlink at any time. Nothing here
-//! follows one: a name is looked up in an open directory, and owner and mode are set on open files.
+//! follows one: a name is looked up in an open directory, and owner and mode are set on open files. In a path that the
+//! user gives, root follows the symlinks that [`resolve`] allows.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use fs_err as fs;
@@ -36,22 +37,83 @@ pub fn create_dirs(path: &Path, mode: u32) -> io::Result<()> {
     }
     let parent = parent_of(path);
     create_dirs(&parent, mode)?;
-    match std::fs::DirBuilder::new().mode(mode).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(error) => Err(with_path(error, "create the directory", path)),
+    let entry = Entry::at(path)?;
+    match rustix::fs::mkdirat(&entry.dir.0, &entry.name, Mode::from_raw_mode(mode)) {
+        Err(Errno::EXIST) if path.is_dir() => Ok(()),
+        Err(error) => Err(with_path(error.into(), "create the directory", path)),
         Ok(()) => {
-            give_to_owner_of(Dir::open(&parent)?.file(), Dir::open(path)?.file());
+            give_to_owner_of(entry.dir.file(), entry.dir.open_dir(&entry.name)?.file());
             Ok(())
         }
     }
+}
+
+/// Another account could lead root by such a link to any file or directory.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "it is a symbolic link of user {link} and leads to what belongs to user {owner}: root does not follow it"
+)]
+pub struct ForeignLink {
+    link: u32,
+    owner: u32,
+}
+
+/// How many symlinks a path may have, as for the kernel.
+const MOST_LINKS: usize = 40;
+
+/// The absolute path without symlinks that `path` leads to. Root follows a symlink only if it is root's own or belongs to
+/// the owner of what it leads to; any other is an error that holds a [`ForeignLink`].
+pub fn resolve(path: &Path) -> io::Result<PathBuf> {
+    if !rustix::process::geteuid().is_root() {
+        return fs::canonicalize(path);
+    }
+    follow(PathBuf::from("/"), &std::path::absolute(path)?, &mut 0)
+}
+
+/// Follows `path` from `real`, which has no symlink.
+fn follow(mut real: PathBuf, path: &Path, links: &mut usize) -> io::Result<PathBuf> {
+    for part in path.components() {
+        let name = match part {
+            Component::Normal(name) => name,
+            Component::ParentDir => {
+                real.pop();
+                continue;
+            }
+            Component::RootDir => {
+                real = PathBuf::from("/");
+                continue;
+            }
+            Component::CurDir | Component::Prefix(_) => continue,
+        };
+        let next = real.join(name);
+        let found = fs::symlink_metadata(&next)?;
+        if !found.is_symlink() {
+            real = next;
+            continue;
+        }
+        *links += 1;
+        if *links > MOST_LINKS {
+            return Err(with_path(Errno::LOOP.into(), "follow", &next));
+        }
+        real = follow(real, &fs::read_link(&next)?, links)?;
+        let (link, owner) = (found.uid(), fs::symlink_metadata(&real)?.uid());
+        if ![0, owner].contains(&link) {
+            let why = io::Error::other(ForeignLink { link, owner });
+            return Err(with_path(why, "follow", &next));
+        }
+    }
+    Ok(real)
 }
 
 #[derive(Debug)]
 pub struct Dir(fs::File);
 
 impl Dir {
-    /// The directory at `path`, as the user gives it: symlinks are followed.
+    /// The directory at `path`, as the user gives it: symlinks are followed, see [`resolve`].
     pub fn open(path: &Path) -> io::Result<Arc<Self>> {
+        if rustix::process::geteuid().is_root() {
+            return Self::open_as(&resolve(path)?, path);
+        }
         let mut options = fs::OpenOptions::new();
         let flags = OFlags::DIRECTORY.bits().cast_signed();
         let file = options.read(true).custom_flags(flags).open(path)?;
@@ -60,12 +122,17 @@ impl Dir {
 
     /// The directory at an absolute path with resolved symlinks: one that was made since is an error.
     pub fn open_resolved(path: &Path) -> io::Result<Arc<Self>> {
+        Self::open_as(path, path)
+    }
+
+    /// The directory at the absolute path `real`, with resolved symlinks, under the path of which messages speak.
+    fn open_as(real: &Path, path: &Path) -> io::Result<Arc<Self>> {
         let open = |dir: BorrowedFd<'_>, name: &OsStr, flags| {
             rustix::fs::openat(dir, name, DIRECTORY | flags, Mode::empty())
                 .map_err(|error| with_path(error.into(), "open", path))
         };
         let mut dir = open(CWD, OsStr::new("/"), OFlags::PATH)?;
-        for name in path.components().skip(1) {
+        for name in real.components().skip(1) {
             dir = open(dir.as_fd(), name.as_os_str(), OFlags::PATH)?;
         }
         let dir = open(dir.as_fd(), OsStr::new("."), OFlags::RDONLY)?;
@@ -213,9 +280,9 @@ impl Entry {
         self.stat().is_none()
     }
 
-    /// Fails unless the name is still that of `dir`.
-    pub fn must_be(&self, dir: &Dir) -> io::Result<()> {
-        let own = dir.0.metadata()?;
+    /// Fails unless the name is still that of the open file or directory.
+    pub fn must_be(&self, made: &fs::File) -> io::Result<()> {
+        let own = made.metadata()?;
         match self.stat() {
             Some(now) if (now.st_dev, now.st_ino) == (own.dev(), own.ino()) => Ok(()),
             _ => Err(changed(&self.path())),
@@ -304,17 +371,29 @@ fn changed(path: &Path) -> io::Error {
     with_path(io::Error::other(why), "use", path)
 }
 
-/// Opens a regular file for reading; symlinks are followed. Any other kind is an error, and does not block, as a FIFO
-/// without a writer would.
+/// Opens a regular file for reading; symlinks are followed, see [`resolve`]. Any other kind is an error.
 pub fn open_regular(path: &Path) -> io::Result<fs::File> {
-    let mut options = fs::OpenOptions::new();
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = options.read(true).custom_flags(flags).open(path)?;
+    let file = open_at_once(path)?;
     if file.metadata()?.is_file() {
         return Ok(file);
     }
     let why = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
     Err(with_path(why, "open", path))
+}
+
+/// The same for a file of any kind; it does not block, as a FIFO without a writer would.
+pub fn open_at_once(path: &Path) -> io::Result<fs::File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    if rustix::process::geteuid().is_root() {
+        let real = resolve(path)?;
+        let dir = Dir::open_resolved(&parent_of(&real))?;
+        let name = real.file_name().unwrap_or(OsStr::new("."));
+        let file = dir.open_file(name, flags | OFlags::NOFOLLOW)?;
+        return Ok(fs::File::from_parts(file.into_file(), path));
+    }
+    let mut options = fs::OpenOptions::new();
+    let options = options.read(true).custom_flags(flags.bits().cast_signed());
+    options.open(path)
 }
 
 #[cfg(test)]
@@ -344,10 +423,10 @@ mod tests {
         let dir = Dir::open(temp.path()).unwrap();
         let staged = dir.create_dir("staged".as_ref()).unwrap();
         let entry = dir.entry("staged");
-        entry.must_be(&staged).unwrap();
+        entry.must_be(staged.file()).unwrap();
         entry.rename_to_free(&dir.entry("aside")).unwrap();
         std::os::unix::fs::symlink("aside", temp.path().join("staged")).unwrap();
-        assert!(entry.must_be(&staged).is_err());
+        assert!(entry.must_be(staged.file()).is_err());
         let taken = dir.entry("aside").rename_to_free(&entry).unwrap_err();
         assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
     }

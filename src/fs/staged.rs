@@ -107,8 +107,13 @@ impl StagedFile {
         let file = fs::File::from_parts(file, &temp);
         give_to_owner_of(self.dir.file(), &file);
         let staged = self.dir.entry(temp.file_name().unwrap_or_default());
-        rename(&staged, &self.dir.entry(name))?;
+        let named = self.dir.entry(name);
+        rename(&staged, &named)?;
         let _ = temp.keep();
+        // Something else was put under the staging name meanwhile, and has this name now.
+        named.must_be(&file).inspect_err(|_| {
+            let _ = named.remove();
+        })?;
         self.dir.sync()
     }
 }
@@ -197,7 +202,7 @@ impl StagedDir {
 
     /// Removes it under its staging name only: after a rename it is published.
     fn clear(&self) -> io::Result<()> {
-        self.place.must_be(&self.dir)?;
+        self.place.must_be(self.dir.file())?;
         self.dir.clear()?;
         self.place.remove_dir()
     }

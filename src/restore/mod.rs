@@ -23,7 +23,7 @@ use crate::archive::verify::VerifyFault;
 use crate::archive::{Archive, ArchiveError, Digests};
 use crate::data_dir::{HeldLocks, Running, take_locks};
 use crate::etcd::ids::V2_2;
-use crate::fs::dir::Dir;
+use crate::fs::dir::{Dir, resolve};
 use crate::fs::error::parent_of;
 use crate::fs::owner::Owner;
 use crate::fs::space::{self, SpaceError};
@@ -233,7 +233,7 @@ impl Place {
         let mut missing = Vec::new();
         let mut base = path.to_path_buf();
         loop {
-            match fs::canonicalize(&base) {
+            match resolve(&base) {
                 Ok(found) if found.is_dir() => base = found,
                 Ok(found) => return Err(RestoreError::NotADirectory(found)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {

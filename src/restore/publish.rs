@@ -249,7 +249,7 @@ impl Moves {
     /// staged one is moved into it.
     fn place(&mut self, staged: &StagedDir, names: &[OsString]) -> io::Result<()> {
         let place = staged.place();
-        place.must_be(staged.dir())?;
+        place.must_be(staged.dir().file())?;
         let mut dir = Arc::clone(&place.dir);
         if let Some((last, above)) = names.split_last() {
             dir = self.reach(dir, above, staged.dir().file())?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use fs_err as fs;
 
-use crate::fs::dir::{Dir, Entry};
+use crate::fs::dir::{Dir, Entry, resolve};
 use crate::fs::error::{parent_of, with_path};
 use crate::fs::owner::give_to_owner_of;
 use crate::rewind::{Input, RewindError};
@@ -22,7 +22,7 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn find(dir: &Path, inputs: &[Input]) -> Result<Self, RewindError> {
-        let (path, exists) = match fs::canonicalize(dir) {
+        let (path, exists) = match resolve(dir) {
             Ok(found) => {
                 let empty = found.is_dir() && fs::read_dir(&found)?.next().is_none();
                 if !empty {
@@ -36,8 +36,11 @@ impl Place {
                 if dangling {
                     return Err(RewindError::OutTaken(dir.to_path_buf()));
                 }
-                match (fs::canonicalize(&parent), dir.file_name()) {
+                match (resolve(&parent), dir.file_name()) {
                     (Ok(found), Some(name)) => (found.join(name), false),
+                    (Err(error), _) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(error.into());
+                    }
                     _ => return Err(RewindError::OutNowhere(parent)),
                 }
             }

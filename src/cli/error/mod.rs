@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use crate::etcd::text::printable;
 use crate::fs::auxiliary::NotAFile;
+use crate::fs::dir::ForeignLink;
 use crate::fs::error::{cause_of, path_of};
 use crate::fs::space::SpaceError;
 use crate::interrupt::Interrupted;
@@ -278,6 +279,15 @@ impl Judge for io::Error {
             return usage("pass the path of a file that is there");
         }
         let path = path_of(self);
+        if cause
+            .get_ref()
+            .is_some_and(<dyn Error + Send + Sync>::is::<ForeignLink>)
+        {
+            let judged = refused(
+                "pass the path that it leads to, or make the link root's own: `chown -h root LINK`",
+            );
+            return CliError { path, ..judged };
+        }
         let judged = match cause.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 no_space("free some space and run it again; no partial archive was left")

@@ -30,7 +30,7 @@ use crate::data_dir::{DataDir, DataDirError, Running, take_locks, wal_note};
 use crate::etcd::ids::SegmentName;
 use crate::etcd::member::MemberFacts;
 use crate::etcd::scan::Pass;
-use crate::fs::dir::Dir;
+use crate::fs::dir::{Dir, resolve};
 use crate::fs::error::with_path;
 use crate::fs::owner::{self, Owner};
 use crate::fs::space::{self, SpaceError};
@@ -136,7 +136,7 @@ pub fn move_home(
     if let Found::AtHome(_) = found {
         return Ok(None);
     }
-    let wal_dir = fs::canonicalize(wal_dir)?;
+    let wal_dir = resolve(wal_dir)?;
     let old = segments(&wal_dir)?;
     // Held until the end: an etcd that is started meanwhile exits by itself.
     let _held =
@@ -187,7 +187,7 @@ fn publish_copy(
     }
     interrupt.check()?;
     let place = staged.place();
-    place.must_be(staged.dir())?;
+    place.must_be(staged.dir().file())?;
     let home = place.dir.entry("wal");
     if home.is_free() {
         place.rename_to_free(&home)?;
