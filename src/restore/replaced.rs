@@ -31,6 +31,8 @@ pub struct Replaced {
     pub cluster_id: ClusterId,
     /// Term and index of the last entry of its log that can be read.
     pub end: (Term, Index),
+    /// The highest term that it has seen: it may have voted in it.
+    pub hard_state_term: Term,
     /// Whether its files are damaged, so that its log may have gone further.
     pub is_damaged: bool,
     /// The members that it knows, at their newest URLs; none if it is damaged.
@@ -62,6 +64,15 @@ pub enum ReplacedError {
         cluster_id: ClusterId,
         found: Index,
         archived: Index,
+    },
+    #[error(
+        "`{data_dir}` has taken part in elections of the rewound cluster {cluster_id} already: its term is {found}, the archive's {archived}; restored again it would forget its votes, and two leaders of one term lose writes"
+    )]
+    HasVoted {
+        data_dir: String,
+        cluster_id: ClusterId,
+        found: Term,
+        archived: Term,
     },
     #[error(
         "`{data_dir}` is of the rewound cluster {cluster_id} and damaged behind entry {found}: it may have run already, and restoring it again would lose its writes since"
@@ -113,6 +124,7 @@ impl Present {
             member_id: facts.identity.member_id,
             cluster_id: facts.identity.cluster_id,
             end: (facts.position.term, facts.position.index),
+            hard_state_term: facts.position.hard_state_term,
             is_damaged: false,
             members: facts.members,
         }))
@@ -125,7 +137,7 @@ impl Replaced {
         let Ok((files, faults)) = data_dir.files() else {
             return Ok(Present::Unreadable);
         };
-        let (mut ids, mut end) = (None, (Term(0), Index(0)));
+        let (mut ids, mut end, mut hard_state_term) = (None, (Term(0), Index(0)), Term(0));
         let is_there = !files.is_empty() || !faults.is_empty();
         for source in files {
             let (FileKind::Segment(name), Ok(mut file)) = (source.kind, source.open()) else {
@@ -143,12 +155,14 @@ impl Replaced {
             let log = log.finish();
             ids = ids.or(log.metadata);
             end = end.max(log.last);
+            hard_state_term = hard_state_term.max(log.hard_state_term);
         }
         Ok(match ids {
             Some((member_id, cluster_id)) => Present::Member(Self {
                 member_id,
                 cluster_id,
                 end,
+                hard_state_term,
                 is_damaged: true,
                 members: Vec::new(),
             }),
@@ -200,6 +214,14 @@ impl Replaced {
                 archived: end.1,
             });
         }
+        if self.hard_state_term > archived.position.hard_state_term {
+            return Err(ReplacedError::HasVoted {
+                data_dir,
+                cluster_id,
+                found: self.hard_state_term,
+                archived: archived.position.hard_state_term,
+            });
+        }
         if self.is_damaged {
             return Err(ReplacedError::MayHaveRun {
                 data_dir,
@@ -241,6 +263,7 @@ mod tests {
             ("the same member", &backup, old, (7, 99), false, false),
             ("of the old cluster", &rewound, old, (7, 99), false, false),
             ("as it was restored", &rewound, new, (5, 9), false, true),
+            ("after a vote", &rewound, new, (5, 9), true, true),
             ("after it ran", &rewound, new, (7, 10), true, true),
             ("by its first entry", &rewound, new, (6, 10), true, true),
             (
@@ -259,6 +282,7 @@ mod tests {
                     member_id: MemberId(0xa),
                     cluster_id: ClusterId(cluster),
                     end: (Term(end.0), Index(end.1)),
+                    hard_state_term: Term(if what == "after a vote" { 7 } else { 6 }),
                     is_damaged,
                     members: Vec::new(),
                 };

@@ -524,7 +524,8 @@ fn between_two_wals_that_differ_nothing_is_chosen() {
     let flags = ["--wal-dir", wal_dir, "--move-wal"];
     go_back(&member.data, scratch.path(), &flags)
         .exits(3)
-        .says("and in the dedicated WAL dir");
+        .says("and in the dedicated WAL dir")
+        .says("move it out of the data dir");
     assert_eq!(tree(member.data.parent().unwrap()), before);
     // The same bytes in both are a run that was cut off: it is finished.
     fs::remove_dir_all(&home).unwrap();

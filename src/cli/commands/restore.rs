@@ -197,8 +197,11 @@ fn compare_with_replaced(
     match replaced.may_be_replaced(&args.data_dir, manifest) {
         Err(ReplacedError::OtherMember { .. } | ReplacedError::OtherCluster { .. })
             if args.change_member => {}
-        Err(ReplacedError::HasRun { .. } | ReplacedError::MayHaveRun { .. })
-            if args.allow_stale_member => {}
+        Err(
+            ReplacedError::HasRun { .. }
+            | ReplacedError::HasVoted { .. }
+            | ReplacedError::MayHaveRun { .. },
+        ) if args.allow_stale_member => {}
         verdict => verdict?,
     }
     let known = (replaced.cluster_id, replaced.members);

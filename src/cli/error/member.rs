@@ -45,7 +45,7 @@ impl Judge for DataDirError {
                 not_found("if etcd runs with `--wal-dir`, pass the same here")
             }
             Self::TwoWals { .. } => refused(
-                "find out which one etcd was started with; leave `--wal-dir` out if it is the one in the data dir",
+                "find out which one etcd was started with last. The one in the data dir: leave `--wal-dir` out. The dedicated one: `member/wal` is an older copy, such as one of a `--move-wal` that was killed; with etcd stopped move it out of the data dir, and run this again",
             ),
             Self::NotAFile { path, .. } if path.extension().is_some_and(|it| it == "snap") => {
                 corrupt(

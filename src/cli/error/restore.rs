@@ -85,7 +85,7 @@ impl Judge for ReplacedError {
             Self::OtherCluster { .. } => {
                 "nothing was changed; choose an archive of this data dir's cluster, `etcd-ark list` shows the cluster of each. Only if this machine is to leave its cluster, or what it holds was made by an earlier rewind of the same cluster: `--change-member`"
             }
-            Self::HasRun { .. } => {
+            Self::HasRun { .. } | Self::HasVoted { .. } => {
                 "nothing was changed; leave this member as it is, it is part of the rewound cluster. To give up its writes anyway: `--allow-stale-member`"
             }
             Self::MayHaveRun { .. } => {
