@@ -155,6 +155,7 @@ pub(crate) fn run(command: &SnapshotCommand, cx: &Context<'_>) -> Result<()> {
     );
     cx.out.json(|| {
         serde_json::json!({
+            "dry_run": false,
             "unchanged": false,
             "archive": text(&captured.path),
             "archive_bytes": captured.bytes,
@@ -276,6 +277,7 @@ fn print_unchanged(
     }
     out.json(|| {
         let more = serde_json::json!({
+            "dry_run": false,
             "unchanged": true,
             "sha256": null,
             "manifest": null,
