@@ -109,12 +109,12 @@ fn five_things_wrong_are_all_told_at_once_and_nothing_is_changed() {
     OK    write            a probe was written, read back and removed
     OK    content          member infra0 (ce2a822cea30bfca) of cluster 7e27652122e8b2; term 3, index 15, commit 14; raft snapshot at 10 archive of 3.0 kB with 3 files
     OK    start            etcd of the release of its data starts from it
-    OK    data size        3.9 kB of 100.0 MB
+    OK    data size        3.9 kB (limit 100.0 MB)
     OK    room             SIZE free in `DIR/backups`
     WARN  clock            NOW; `etcd-infra0-20990101T000000.000Z-000000000000000f.tar.zst` is dated DAYS later hint: set this clock; if the other one was wrong: such an archive is kept, and is never `latest`
     FAIL  metrics file     `DIR/taken.prom` was not written by etcd-ark (line 1); it is not overwritten hint: it was left as it is; move it away, or pass another --metrics-file
     error: a snapshot would fail: 4 of 13 checks failed: recipients, lock, spool dir, metrics file
-    hint: correct these and run this again; no archive was made
+    hint: correct these, then run it again; no archive was made
     ");
 
     let told = scene.dry_run(&[&flags[..], &["--json"]].concat());

@@ -453,8 +453,8 @@ fn several_files_are_several_members_and_a_missing_one_is_said() {
     let ran = explain(&["--json", a, missing.to_str().unwrap()], "").exits(10);
     assert_has(&ran.json_error()["message"], "missing.log");
     explain(&[dir.path().to_str().unwrap()], "")
-        .exits(1)
-        .says("directory");
+        .exits(2)
+        .says("is a directory");
 }
 
 #[test]
@@ -479,9 +479,9 @@ fn what_has_no_line_of_etcd_is_no_log_that_is_in_order() {
         "Sep 10 12:00:00 host sshd[812]: Server listening on 0.0.0.0 port 22.\n-- Reboot --\n";
     for (log, why) in [
         ("", "stdin is empty"),
-        ("-- No entries --\n", "no line of etcd among 1 line:"),
-        (other, "no line of etcd among 2 lines:"),
-        ("\0\0\0\0", "no line of etcd among 1 line:"),
+        ("-- No entries --\n", "no line of etcd (1 line read):"),
+        (other, "no line of etcd (2 lines read):"),
+        ("\0\0\0\0", "no line of etcd (1 line read):"),
     ] {
         explain(&[], log).exits(10).says(why);
         let told = explain(&["--json", "-q"], log).exits(10);

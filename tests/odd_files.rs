@@ -89,7 +89,7 @@ fn a_member_that_cannot_be_entered_or_is_a_file_is_called_that() {
     make_dir(&file);
     fs::write(file.join("member"), "").unwrap();
     ark(restore(&file))
-        .exits(1)
+        .exits(2)
         .says("member` is not a directory");
     only_with!(need_root() && need("setpriv"));
     let locked = dir.path().join("locked");
@@ -191,7 +191,7 @@ fn a_file_that_a_flag_names_is_small_and_waits_for_no_one_beyond_a_signal() {
     }
     let mut no_archive = clean("timeout");
     no_archive.args(["20", BINARY, "verify"]).arg(&fifo);
-    run(&mut no_archive).exits(4);
+    run(&mut no_archive).exits(2);
     // What a shell makes of `<(command)` is such a pipe.
     let script = "\"$0\" \"$@\" --config <(sleep 0.2; echo 'label = \"by-pipe\"')";
     let told = run(clean("bash")

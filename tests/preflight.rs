@@ -449,7 +449,7 @@ note  staging          manual check: were the applications tested against the
                        new release in staging?
 "#);
         shows!(&ran.stderr, @r#"
-error: not ready for 2.2: 4 of 15 checks failed: server versions, health, leader, cluster version
+error: not ready for 2.2: 4 of 14 checks failed: server versions, health, leader, cluster version
 hint: fix these, and run preflight again before you upgrade
 "#);
     }

@@ -374,7 +374,10 @@ fn an_idle_cluster_rings_no_alarm_and_its_backup_dir_is_pruned_all_the_same() {
     assert_eq!(told["pruned"]["removed"], 1, "{told}");
     assert_eq!(archives_in(&scratch.backups).len(), 1);
     let fresh = ark(status).exits(0);
-    assert!(fresh.stdout.contains("old, still current"), "{fresh:#?}");
+    assert!(
+        fresh.stdout.contains("old (found still current"),
+        "{fresh:#?}"
+    );
     // What was noted is of that file: another one under its name is as old as it is.
     let newest = scratch.newest();
     let bytes = fs::read(&newest).unwrap();

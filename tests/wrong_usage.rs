@@ -33,6 +33,18 @@ diff A D --a-wal-dir D: `--a-wal-dir` has no effect
 rewind latest --backup-dir B --out N: archives are named by their paths here
 downgrade check latest --backup-dir B: archives are named by their paths here
 list A: is a file, not a directory
+man --out A: is a file, not a directory
+restore A --data-dir A --offline: is not a directory
+explain-log D: is a directory, not a log
+snapshot --data-dir D --backup-dir B --size-limit 0: larger than 0
+snapshot --data-dir D --backup-dir B --lock-wait -5s: can be negative
+snapshot --data-dir D --backup-dir B --repo N: Usage: etcd-ark snapshot
+snapshot D B: is given with `--data-dir`
+restore --backup-dir B --data-dir N latest:: has no label after it
+schedule --kind crond: use one of systemd, cron
+verify /bin/true: is not an etcd-ark archive
+verify /dev/null: it is not a regular file
+-q: no command is given
 ";
 
 struct Scene {

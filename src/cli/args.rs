@@ -40,8 +40,8 @@ impl Args {
         let command = without_empty_variables(help::arranged(Self::command()));
         let command = with_negative_numbers(command);
         let typed: Vec<_> = std::env::args_os().collect();
-        let command =
-            crate::cli::flags::repository::decide(command, &typed).map_err(ArgsError::Line)?;
+        let command = crate::cli::flags::repository::decide(command, &typed)
+            .map_err(|error| ArgsError::Line(of_typed(error.kind(), &said_by(&error))))?;
         let completed = config::complete(&Self::command(), &command, typed);
         let completed = completed.map_err(ArgsError::File)?;
         let matches = command.clone().try_get_matches_from(completed.line());
@@ -113,13 +113,7 @@ fn refuse_without_effect(command: &ClapCommand, completed: &Completed) -> Result
         if of(&typed, flag) == Some(ValueSource::CommandLine) && !is_set {
             let [flag, other] = [flag, other].map(|id| id.replace('_', "-"));
             let what = format!("`--{flag}` has no effect without `--{other}`");
-            let mut built = command.clone();
-            built.build();
-            let kind = ErrorKind::MissingRequiredArgument;
-            return Err(match built.find_subcommand_mut(name) {
-                Some(leaf) => leaf.error(kind, what),
-                None => built.error(kind, what),
-            });
+            return Err(of_typed(ErrorKind::MissingRequiredArgument, &what));
         }
     }
     Ok(())
@@ -270,18 +264,22 @@ impl Command {
 pub(crate) fn misread(misread: ArgsError) -> u8 {
     let asks_json = std::env::args_os().any(|arg| arg == "--json") || environment_asks_json();
     let mut failure = match misread {
-        ArgsError::Line(error) => match usage(&error) {
-            // Also for people, to whom clap shows the usage.
-            Some(_) if !asks_json && !is_status() => {
-                show(&with_good_advice(error));
-                return Kind::Usage.exit_code();
+        ArgsError::Line(error) => {
+            let error = in_our_words(error);
+            match usage(&error) {
+                Some(failure) if error.kind() == ErrorKind::MissingSubcommand => failure,
+                // Also for people, to whom clap shows the usage.
+                Some(_) if !asks_json && !is_status() => {
+                    show(&with_good_advice(error));
+                    return Kind::Usage.exit_code();
+                }
+                Some(failure) => failure,
+                None => {
+                    let _ = error.print();
+                    return 0;
+                }
             }
-            Some(failure) => failure,
-            None => {
-                let _ = error.print();
-                return 0;
-            }
-        },
+        }
         ArgsError::File(error) => error.into(),
     };
     if is_status() {
@@ -351,6 +349,40 @@ const ELSEWHERE: [(&str, &[&str]); 6] = [
     ("validate", &["verify"]),
 ];
 
+/// Clap's error about a value that is not one of a few.
+fn in_our_words(error: clap::Error) -> clap::Error {
+    const SWITCH: &str = "value was not a boolean";
+    let said = said_by(&error);
+    if error.kind() == ErrorKind::ValueValidation && said.ends_with(SWITCH) {
+        let said = said.replace(SWITCH, "use true, false, 1, 0, yes, no, on or off");
+        return clap::Error::raw(error.kind(), said + "\n");
+    }
+    let get = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(all)) => all.join(", "),
+        _ => String::new(),
+    };
+    let valid = get(ContextKind::ValidValue);
+    if error.kind() != ErrorKind::InvalidValue || valid.is_empty() {
+        return error;
+    }
+    let (value, flag) = (get(ContextKind::InvalidValue), get(ContextKind::InvalidArg));
+    let said = format!("invalid value '{value}' for '{flag}': use one of {valid}\n");
+    clap::Error::raw(error.kind(), said)
+}
+
+/// An error of the command that was typed, with its usage.
+fn of_typed(kind: ErrorKind, what: &str) -> clap::Error {
+    let line: Vec<_> = std::env::args_os().collect();
+    let mut built = Args::command();
+    built.build();
+    let mut at = &built;
+    for name in command_path(&line) {
+        at = at.find_subcommand(name).unwrap_or(at);
+    }
+    at.clone().error(kind, what)
+}
+
 /// The error without the suggestion of a dangerous flag, and without the advice to pass a flag as a value; with a
 /// better suggestion.
 fn with_good_advice(mut error: clap::Error) -> clap::Error {
@@ -374,13 +406,12 @@ fn with_good_advice(mut error: clap::Error) -> clap::Error {
             }
             error
         }
-        ErrorKind::ArgumentConflict if argument.starts_with("--backup-dir") => Args::command()
-            .error(
-                ErrorKind::ArgumentConflict,
-                "two backup dirs are given (`--repo` is another name of `--backup-dir`): name one",
-            ),
+        ErrorKind::ArgumentConflict if argument.starts_with("--backup-dir") => of_typed(
+            error.kind(),
+            "two backup dirs are given (`--repo` is another name of `--backup-dir`): name one",
+        ),
         ErrorKind::MissingRequiredArgument if said_by(&error).contains("--data-dir") => {
-            let tip = "the data dir can also come from ETCD_DATA_DIR, or for `snapshot` from `data-dir` in /etc/etcd-ark.toml";
+            let tip = "the data dir can also come from ETCD_DATA_DIR, or from `data-dir` in /etc/etcd-ark.toml";
             let tips = ContextValue::StyledStrs(vec![tip.into()]);
             error.insert(ContextKind::Suggested, tips);
             error
@@ -400,6 +431,12 @@ fn with_good_advice(mut error: clap::Error) -> clap::Error {
                 "--backup-wal-dir" => {
                     "leave it out: an archive holds the WAL, too; `etcd-ark restore --wal-dir` puts it into a directory of its own"
                 }
+                argument if argument.starts_with('-') && argument.ends_with(char::is_numeric) => {
+                    "no value here can be negative"
+                }
+                argument if !argument.starts_with('-') && takes_data_dir() => {
+                    "the data dir is given with `--data-dir`, the place of archives with `--backup-dir`"
+                }
                 argument if !argument.starts_with('-') => {
                     "this is one argument too many; did a pattern match several files?"
                 }
@@ -416,15 +453,24 @@ fn with_good_advice(mut error: clap::Error) -> clap::Error {
     }
 }
 
+/// Whether the command is one for which people type the data dir as an argument.
+fn takes_data_dir() -> bool {
+    let line: Vec<_> = std::env::args_os().collect();
+    let path = command_path(&line);
+    path == ["snapshot"] || path == ["restore"]
+}
+
 /// Clap's error message, unless it shows help.
 fn usage(error: &clap::Error) -> Option<CliError> {
     let line: Vec<_> = std::env::args_os().collect();
     let names = command_path(&line).join(" ");
     let message = match error.kind() {
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if names.is_empty() => {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand
+            if names.is_empty() =>
+        {
             "no command is given".to_owned()
         }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
             format!("`etcd-ark {names}` is not a whole command: one of its own is missing")
         }
         _ => said_by(error),

@@ -5,13 +5,15 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use crate::archive::{FileSource, Source as _};
+use crate::archive::{EXTENSION, FileSource, Source as _};
 use crate::repository::is_archive_name;
 
 use crate::cli::error::CliError;
 
 /// How many bytes of a file are read.
 const BEGINNING: u64 = 128 << 10;
+/// What a zstd frame begins with.
+pub(crate) const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Bytes of a tar header.
 const TAR_HEADER: usize = 512;
 
@@ -22,14 +24,20 @@ pub(crate) fn foreign(path: &Path) -> Option<CliError> {
     let source = FileSource::open(path).ok().filter(|_| !is_ours)?;
     let mut bytes = vec![0; source.length().min(BEGINNING) as usize];
     source.read_exact_at(&mut bytes, 0).ok()?;
-    let (what, hint) = kind(&bytes)?;
+    let (what, hint) = if fs_err::metadata(path).is_ok_and(|found| found.is_file()) {
+        kind(&bytes, name.ends_with(EXTENSION))?
+    } else {
+        ("not a regular file", NAMED)
+    };
     let message = format!("`{name}` is not an etcd-ark archive: it is {what}");
     Some(CliError::usage(message).hint(hint))
 }
 
 const UNPACK: &str = "unpack it and pass the data dir in it";
+const NAMED: &str = "pass an archive, which etcd-ark names etcd-….tar.zst";
 
-fn kind(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+/// What a file of `bytes` is, and the hint; `None` if it may be a damaged archive: one that is `named` so.
+fn kind(bytes: &[u8], named: bool) -> Option<(&'static str, &'static str)> {
     let at = |offset: usize, magic: &[u8]| {
         bytes
             .get(offset..)
@@ -52,13 +60,19 @@ fn kind(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
             "encrypted with age",
             "an encrypted archive is called etcd-….tar.zst.age: rename it",
         )
-    } else if !bytes.is_empty() && bytes.iter().all(is_text) {
+    } else if bytes.is_empty() {
+        ("empty", NAMED)
+    } else if bytes.iter().all(is_text) {
+        ("a text file", NAMED)
+    } else if named {
+        return None;
+    } else if at(0, &ZSTD) {
         (
-            "a text file",
-            "`etcd-ark list` shows the archives there are",
+            "a zstd file that etcd-ark did not make, or cut short",
+            NAMED,
         )
     } else {
-        return None;
+        ("a file of another kind", NAMED)
     })
 }
 

@@ -18,14 +18,13 @@ use crate::target::Target;
 
 use crate::cli::encryption::decrypt;
 use crate::cli::error::{CliError, Result};
-use crate::cli::foreign::foreign;
+use crate::cli::foreign::{ZSTD, foreign};
 use crate::cli::location::Location;
 use crate::cli::quote::shell;
 
 /// How many first bytes tell whether an archive is encrypted.
 const BEGINNING: usize = 21;
 const AGE: &[u8; BEGINNING] = b"age-encryption.org/v1";
-const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// Opens places; waiting for them can be interrupted.
 pub(crate) struct Opener<'p> {

@@ -65,14 +65,21 @@ impl Printed {
 
     pub(crate) fn complete(&self, text: &str) -> String {
         const BEGIN: &str = "`etcd-ark ";
+        /// Ends a command about all archives of the place.
+        const PLACE: &str = " BACKUP_DIR";
         let mut parts = text.split(BEGIN);
         let mut completed = parts.next().unwrap_or_default().to_owned();
         for part in parts {
             completed += BEGIN;
             match part.split_once('`') {
                 Some((command, rest)) => {
-                    completed += command;
-                    for word in self.more(command) {
+                    let of_place = command.strip_suffix(PLACE);
+                    let words = match of_place {
+                        Some(_) => vec![self.backup_dir_or_beside()],
+                        None => self.more(command),
+                    };
+                    completed += of_place.unwrap_or(command);
+                    for word in words {
                         completed.extend([" ", &shell(&word)]);
                     }
                     completed.extend(["`", rest]);
@@ -181,17 +188,17 @@ mod tests {
             ..Printed::default()
         };
         let place = dir.path().display().to_string();
-        let text = "`etcd-ark list` shows them, `etcd-ark verify` checks";
+        let text = "`etcd-ark verify BACKUP_DIR` checks them, `etcd-ark verify` this";
         assert_eq!(
             given(dir.path().join("etcd-a.tar.zst")).complete(text),
             format!(
-                "`etcd-ark list '{place}'` shows them, `etcd-ark verify '{place}/etcd-a.tar.zst'` checks"
+                "`etcd-ark verify '{place}'` checks them, `etcd-ark verify '{place}/etcd-a.tar.zst'` this"
             )
         );
         let given = given(PathBuf::from("/gone/etcd-a.tar.zst"));
         assert_eq!(
             given.complete(text),
-            "`etcd-ark list BACKUP_DIR` shows them, `etcd-ark verify /gone/etcd-a.tar.zst` checks"
+            "`etcd-ark verify BACKUP_DIR` checks them, `etcd-ark verify /gone/etcd-a.tar.zst` this"
         );
         let whole = "`etcd-ark list DIR`; etcd-ark list; `etcd-ark";
         assert_eq!(given.complete(whole), whole);

@@ -84,15 +84,35 @@ pub(crate) fn index(text: &str) -> Result<u64, String> {
 
 /// A time: a span before now, a date (UTC), or an instant.
 pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
-    if let Ok(ago) = duration(text) {
-        let then = crate::clock::now().checked_sub(ago);
-        return then.map_err(|error| error.to_string());
+    moment(text, |span| crate::clock::now().checked_sub(span))
+}
+
+/// The same, but a span is one from now.
+pub(crate) fn time_ahead(text: &str) -> Result<Timestamp, String> {
+    moment(text, |span| crate::clock::now().checked_add(span))
+}
+
+fn moment(
+    text: &str,
+    after: impl FnOnce(SignedDuration) -> Result<Timestamp, jiff::Error>,
+) -> Result<Timestamp, String> {
+    if let Ok(span) = duration(text) {
+        return after(span).map_err(|error| error.to_string());
     }
     let midnight = |date: Date| date.to_zoned(TimeZone::UTC).map(|time| time.timestamp());
     let time = text.parse().or_else(|_| text.parse().and_then(midnight));
     time.map_err(|_| {
         "not a valid time: write it like `7d`, `2026-11-01` or `2026-11-01T06:00:00Z`".to_owned()
     })
+}
+
+/// A size above zero.
+pub(crate) fn size_limit(text: &str) -> Result<ByteSize, String> {
+    let size = byte_size(text)?;
+    if size.as_u64() == 0 {
+        return Err("it must be larger than 0".to_owned());
+    }
+    Ok(size)
 }
 
 /// A label, without the spaces around it, as in `a, b`.
@@ -184,6 +204,9 @@ mod tests {
         assert_eq!(time("2026-11-01"), Ok(day));
         assert_eq!(time("2026-11-01T01:00:00+01:00"), Ok(day));
         let week = crate::clock::now().duration_since(time("7d").unwrap());
+        assert_eq!((week.as_secs() + 60) / 3600, 7 * 24);
+        let week = time_ahead("7d").unwrap();
+        let week = week.duration_since(crate::clock::now());
         assert_eq!((week.as_secs() + 60) / 3600, 7 * 24);
         for wrong in ["", "7", "yesterday", "2026-13-01", "0s", "-1d"] {
             assert!(time(wrong).is_err(), "{wrong}");

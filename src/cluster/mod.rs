@@ -160,7 +160,7 @@ pub enum ProbeError {
     /// A server listens there, but does not answer in time.
     #[error("{url} did not answer within {} s", .after.as_secs_f32())]
     TooSlow { url: String, after: Duration },
-    #[error("{url}: TLS handshake failed: {why}")]
+    #[error("{url}: TLS handshake failed: {why}{}", not_tls(why))]
     Tls { url: String, why: String },
     /// It answered before, and does not any more.
     #[error("the connection to {url} was lost")]
@@ -168,7 +168,7 @@ pub enum ProbeError {
     /// It requires a user (401, or 403).
     #[error("{url}: authentication failed (wrong user or password, or a user who may not do this)")]
     NotAllowed { url: String },
-    #[error("{url} answered with status {status}: {message}")]
+    #[error("{url} answered with status {status}: {message}{}", not_client(*status))]
     Refused {
         url: String,
         status: u16,
@@ -181,6 +181,24 @@ pub enum ProbeError {
     OtherCluster { url: String, found: ClusterId },
     #[error("at {url} another member answers, {found}")]
     OtherMember { url: String, found: MemberId },
+}
+
+/// What the cause means if the server's first bytes are not TLS.
+fn not_tls(why: &str) -> &'static str {
+    if why.contains("InvalidContentType") {
+        ": the server does not speak TLS there, pass its URL as `http://…`"
+    } else {
+        ""
+    }
+}
+
+/// No path that is asked for is missing at a client URL.
+fn not_client(status: u16) -> &'static str {
+    if status == 404 {
+        "; if that is a peer URL, pass the client URL"
+    } else {
+        ""
+    }
 }
 
 impl ProbeError {

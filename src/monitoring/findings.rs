@@ -76,7 +76,7 @@ fn of_age(watched: &Watched, facts: &Facts, rules: &Thresholds) -> Finding {
             let taken = facts.now.duration_since(newest.created);
             let text = if watched.current.is_some() && age < taken {
                 format!(
-                    "{is} {} old, still current {} ago{over}",
+                    "{is} {} old (found still current {} ago){over}",
                     about(taken),
                     about(age)
                 )

@@ -262,8 +262,11 @@ fn remains(
     let store = store.map(|(_, store)| store).unwrap_or_default();
     let name = store.members.get(&member_id).map(|own| own.name.clone());
     let mut position = position.unwrap_or_default();
-    if let Some(id) = raft_snapshot.filter(|id| id.index > position.index) {
-        (position.term, position.index) = (id.term, id.index);
+    if let Some(id) = raft_snapshot {
+        if id.index > position.index {
+            (position.term, position.index) = (id.term, id.index);
+        }
+        // All that a raft snapshot holds is committed.
         position.commit = position.commit.max(id.index);
     }
     MemberFacts {

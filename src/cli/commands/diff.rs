@@ -269,7 +269,9 @@ fn print((a, b): (&Path, &Path), found: &Comparison, out: &Output) {
         return;
     }
     let (at_a, at_b) = (found.a.replayed.at, found.b.replayed.at);
-    if at_a != at_b {
+    let member = |read: &StoreRead| read.member.identity.member_id;
+    // Of one member the later state is what is looked for.
+    if at_a != at_b && member(&found.a) != member(&found.b) {
         out.note(&format!(
             "A is at index {at_a} and B at {at_b}; `--at-common-index` compares them where both were"
         ));

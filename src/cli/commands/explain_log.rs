@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use serde_json::{Value, json};
 
 use crate::cli::context::Context;
-use crate::cli::error::{Kind, Result};
+use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::json::{self, text};
 use crate::cli::layout::{WIDTH, fit, hung, width, wrap};
 use crate::cli::output::{Output, Paint, one_line};
@@ -57,6 +57,10 @@ pub(crate) fn run(args: &ExplainLog, cx: &Context<'_>) -> Result<()> {
     if files.iter().any(|file| is_stdin(file)) && io::stdin().is_terminal() {
         cx.out
             .note("reading a log from the terminal; Ctrl-D ends it");
+    }
+    if let Some(dir) = files.iter().find(|file| file.is_dir()) {
+        let message = format!("`{}` is a directory, not a log", dir.display());
+        return Err(CliError::usage(message).hint("pass the path of a file"));
     }
     let mut teller = Teller {
         only_notable: args.only_notable,
@@ -226,7 +230,7 @@ impl Teller<'_> {
         let what = match lines {
             0 => "is empty".to_owned(),
             _ => format!(
-                "has no line of etcd among {}",
+                "has no line of etcd ({} read)",
                 count(*lines, "line", "lines")
             ),
         };
@@ -329,6 +333,10 @@ impl Teller<'_> {
         }
         let [expected, routine, notable, unknown] = VERDICTS.map(|(of, _)| self.summary.count(of));
         let all = expected + routine + notable + unknown;
+        // The error says why nothing was read.
+        if all == 0 {
+            return Ok(());
+        }
         let head = format!(
             "{}: {expected} expected, {routine} routine, {notable} worth a look, {unknown} not known",
             count(all, "line", "lines")

@@ -51,6 +51,10 @@ pub(crate) fn run(args: &Man, line: Command, cx: &Context<'_>) -> Result<()> {
     let whole = whole(line);
     let pages = pages(&whole)?;
     if let Some(dir) = &args.out {
+        if dir.exists() && !dir.is_dir() {
+            let message = format!("`{}` is a file, not a directory", dir.display());
+            return Err(CliError::usage(message).hint("pass the path of a directory"));
+        }
         create_dirs(dir, PUBLIC)?;
         let into = Dir::open(dir)?;
         let mut written = Vec::new();

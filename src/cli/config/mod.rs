@@ -316,9 +316,12 @@ impl Judge for ConfigError {
     fn judge(&self) -> CliError {
         match self {
             Self::NotFound(_) => usage("`--config ''` goes without any configuration file"),
-            Self::NoConfig { .. } | Self::Line { .. } => {
-                usage("keys are the long option names shown by `etcd-ark COMMAND --help`")
+            Self::NoConfig { .. } => {
+                usage("it is a TOML file with the long option names of `etcd-ark COMMAND --help`")
             }
+            Self::Line { .. } => usage(
+                "correct that line or remove it; `etcd-ark COMMAND --help` shows the long option names",
+            ),
             Self::Value { .. } => {
                 usage("`etcd-ark COMMAND --help` shows what the flag of that name takes")
             }

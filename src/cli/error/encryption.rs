@@ -2,7 +2,7 @@
 
 use crate::archive::encryption::{EncryptionFault, KeyError};
 
-use crate::cli::error::{CliError, Judge, corrupt, refused, usage};
+use crate::cli::error::{CliError, Judge, USE_ANOTHER, corrupt, refused, usage};
 
 impl Judge for EncryptionFault {
     fn judge(&self) -> CliError {
@@ -16,9 +16,7 @@ impl Judge for EncryptionFault {
             Self::Armored => {
                 usage("`age -d -i KEY FILE > etcd-….tar.zst` gives the archive itself")
             }
-            Self::Header(_) | Self::Truncated => corrupt(
-                "use another archive: `etcd-ark list` shows them, `etcd-ark verify` checks them",
-            ),
+            Self::Header(_) | Self::Truncated => corrupt(USE_ANOTHER),
         }
     }
 }

@@ -114,7 +114,7 @@ pub(crate) struct CliError {
     pub(crate) message: String,
     pub(crate) hint: Option<Cow<'static, str>>,
     /// The file or directory of a system error.
-    path: Option<PathBuf>,
+    pub(crate) path: Option<PathBuf>,
     /// The archive or data dir that the hint is about.
     pub(crate) target: Option<PathBuf>,
     /// Whether only a key is missing: the archive itself may be intact.
@@ -130,6 +130,12 @@ impl CliError {
 
     pub(crate) fn hint(self, hint: impl Into<Cow<'static, str>>) -> Self {
         let hint = Some(hint.into());
+        Self { hint, ..self }
+    }
+
+    /// Adds a hint if there is none.
+    pub(crate) fn or_hint(self, hint: &'static str) -> Self {
+        let hint = self.hint.or(Some(hint.into()));
         Self { hint, ..self }
     }
 
@@ -213,11 +219,14 @@ impl<E: Judge> From<E> for CliError {
     fn from(error: E) -> Self {
         Self {
             // Names of files may contain control characters.
-            message: printable(&with_causes(&error)),
+            message: printable(&with_causes(&error)).replace(QUERIED, "cannot read"),
             ..error.judge()
         }
     }
 }
+
+/// What `fs_err` says of a file that it could not look at.
+const QUERIED: &str = "failed to query resolved metadata";
 
 /// The text of an error and of its causes, without a cause that the text before ends with.
 pub(crate) fn with_causes(error: &dyn Error) -> String {
@@ -233,6 +242,10 @@ pub(crate) fn with_causes(error: &dyn Error) -> String {
     }
     message
 }
+
+/// The hint about an archive that cannot be used.
+pub(crate) const USE_ANOTHER: &str =
+    "use another archive: `etcd-ark list` shows them, `etcd-ark verify BACKUP_DIR` checks them";
 
 pub(crate) const STOP_FIRST: &str = "stop etcd first, and keep it stopped: `systemctl stop etcd`";
 
@@ -301,9 +314,7 @@ impl Judge for io::Error {
                 "raise the limit on processes and threads (`ulimit -u`, `TasksMax=` in a unit)",
             ),
             // Such as a chunk of an encrypted archive that fails authentication.
-            io::ErrorKind::InvalidData => corrupt(
-                "use another archive: `etcd-ark list` shows them, `etcd-ark verify` checks them",
-            ),
+            io::ErrorKind::InvalidData => corrupt(USE_ANOTHER),
             io::ErrorKind::PermissionDenied => Kind::Failed.advice(access::hint(path.as_deref())),
             // Our own error, about a given path; the system's comes from a directory that was replaced meanwhile.
             io::ErrorKind::NotADirectory if cause.raw_os_error().is_none() => {

@@ -9,7 +9,7 @@ use crate::repository::lock::LockError;
 use crate::repository::probe::WriteProbeError;
 use crate::repository::upload::UploadError;
 
-use crate::cli::error::{CliError, Judge, busy, corrupt, not_found, refused, usage};
+use crate::cli::error::{CliError, Judge, USE_ANOTHER, busy, corrupt, not_found, refused, usage};
 
 impl Judge for ArchiveError {
     fn judge(&self) -> CliError {
@@ -32,9 +32,7 @@ impl Judge for ArchiveError {
                     ArchiveFault::NoEncryption => {
                         usage("use a build with the feature `encryption`, which is on by default")
                     }
-                    _ => corrupt(
-                        "use another archive: `etcd-ark list` shows them, `etcd-ark verify` checks them",
-                    ),
+                    _ => corrupt(USE_ANOTHER),
                 };
                 CliError {
                     lacks_key,

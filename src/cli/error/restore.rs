@@ -6,6 +6,7 @@ use crate::restore::stale_member::StaleMemberError;
 
 use crate::cli::error::{
     CliError, Judge, Kind, STOP_FIRST, busy, corrupt, interrupted, not_found, of_space, refused,
+    usage,
 };
 
 impl Judge for RestoreError {
@@ -44,7 +45,9 @@ impl Judge for RestoreError {
                 )
             }
             Self::CannotBeMade(_) => not_found("make that directory first"),
-            Self::NotADirectory(_) => Kind::Failed.error(""),
+            Self::NotADirectory(_) => {
+                usage("pass the path of a directory; `member` in it is one, too, if it is there")
+            }
             Self::Space(error) => of_space(
                 error,
                 "nothing was changed; free some space, or restore into a data dir on another disk",

@@ -312,6 +312,10 @@ pub(crate) fn latest(
     label: Option<&str>,
     filter: Filter<'_>,
 ) -> Result<String> {
+    if label == Some("") {
+        return Err(CliError::usage("`latest:` has no label after it")
+            .hint("write `latest:LABEL`, or `latest` for the newest of all"));
+    }
     let now = crate::clock::now();
     let mut catalog = summarize(repository)?;
     let labelled =

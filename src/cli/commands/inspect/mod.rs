@@ -243,6 +243,8 @@ fn print_data_dir(
             out.line("");
             out.line(&picture(facts, snapshots));
         }
+        // A corrupt file is told below.
+        Err(_) if found.files.iter().any(|file| file.fault.is_some()) => {}
         Err(_) => row(
             out,
             "problem",

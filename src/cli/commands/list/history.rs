@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::cli::json::{member, text};
 use crate::cli::layout::WIDTH;
 use crate::cli::output::{Output, Paint};
-use crate::cli::values::byte_size;
+use crate::cli::values::size_limit;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct HistoryFlags {
@@ -24,7 +24,7 @@ pub(crate) struct HistoryFlags {
     /// With --history: limit of the data size
     #[arg(
         long,
-        value_name = "SIZE", value_parser = byte_size,
+        value_name = "SIZE", value_parser = size_limit,
         default_value = "100MB",
         env = "ETCD_ARK_SIZE_LIMIT"
     )]

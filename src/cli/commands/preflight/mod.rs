@@ -31,7 +31,7 @@ use crate::cli::layout::{WIDTH, wrap};
 use crate::cli::output::{Output, Paint};
 use crate::cli::render::checklist;
 use crate::cli::render::member_table::table;
-use crate::cli::values::{byte_size, duration};
+use crate::cli::values::{duration, size_limit};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Preflight {
@@ -51,7 +51,7 @@ pub(crate) struct Preflight {
     /// Fail if the data size is over SIZE
     #[arg(
         long,
-        value_name = "SIZE", value_parser = byte_size,
+        value_name = "SIZE", value_parser = size_limit,
         default_value = "100MB",
         env = "ETCD_ARK_SIZE_LIMIT"
     )]
@@ -278,12 +278,14 @@ fn refuse_if_failed(facts: &Facts, all: &[Check]) -> Result<()> {
             "not ready for {}: {} of {} checks failed: {}",
             facts.rules.to,
             failed.len(),
-            all.len(),
+            all.len() - checklist::titles(all, Status::Note).len(),
             failed.join(", ")
         ),
     )
     .hint(if facts.has_moved() {
         "nothing is left to prepare: the cluster version has moved, or is about to; keep the archives from before"
+    } else if failed.len() == 1 {
+        "fix this, and run preflight again before you upgrade"
     } else {
         "fix these, and run preflight again before you upgrade"
     }))

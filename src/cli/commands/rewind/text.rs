@@ -40,12 +40,22 @@ pub(super) fn print_plan(plan: &Plan, out: &Output) {
     out.line("");
     for (place, read_input) in plan.read_inputs.iter().enumerate() {
         let used = plan.used_for(place);
+        let is_spare = used.is_empty();
         let used = match used.as_slice() {
             [] => "cross-check only".to_owned(),
             used => format!("used for: {}", used.join(", ")),
         };
         let position = &read_input.facts.position;
         let number = format!("input {}", place + 1);
+        if is_spare && !out.verbose {
+            let path = read_input.path.display();
+            row(
+                out,
+                &number,
+                &format!("{path}: index {}, {used}", position.index),
+            );
+            continue;
+        }
         row(out, &number, &read_input.path.display().to_string());
         row(out, "", &read_input.facts.identity.to_string());
         row(

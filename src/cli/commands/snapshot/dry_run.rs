@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::archive::Cipher;
 use crate::archive::warning::WarningCode;
 use crate::data_dir::DataDir;
+use crate::fs::error::cause_of;
 use crate::fs::owner::name_of;
 use crate::fs::space::{self, nearest};
 use crate::fs::staged::StagedDir;
@@ -55,11 +56,7 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
     let opened = opened.and_then(|place| cx.places.repository(place));
     let opened = opened.and_then(|repository| {
         refuse_inside(args, data_dir.as_ref(), &*repository)?;
-        // If something else is in its place, one fault is enough.
-        let is_taken = |dir: &Path| !dir.is_dir() && fs::symlink_metadata(dir).is_ok();
-        if repository.directory().is_some_and(is_taken) {
-            repository.prepare()?;
-        }
+        refuse_unmade(&*repository)?;
         Ok(repository)
     });
     let repository = list.take(("backup-dir", "backup dir"), opened, |repository| {
@@ -221,7 +218,8 @@ impl List {
                 all.len() - checklist::titles(all, Status::Note).len(),
                 failed.join(", ")
             );
-            let hint = "correct these and run this again; no archive was made";
+            let these = if failed.len() == 1 { "this" } else { "these" };
+            let hint = format!("correct {these}, then run it again; no archive was made");
             return Err(kind.error(message).hint(hint));
         }
         let warned = checklist::titles(all, Status::Warn);
@@ -266,6 +264,22 @@ fn refuse_inside(
         refuse_backup_inside(data_dir, dir)?;
     }
     Ok(())
+}
+
+/// Fails if the backup dir is missing and cannot be made; one fault is enough.
+fn refuse_unmade(repository: &dyn Repository) -> Result<()> {
+    let Some(dir) = repository.directory().filter(|dir| !dir.is_dir()) else {
+        return Ok(());
+    };
+    if fs::symlink_metadata(dir).is_ok() {
+        return Ok(repository.prepare()?);
+    }
+    let made = StagedDir::create(nearest(dir));
+    made.map(drop).map_err(|error| {
+        let message = format!("`{}` cannot be made: {}", dir.display(), cause_of(&error));
+        let error = CliError::from(error).or_hint("make it, or pass another --backup-dir");
+        CliError { message, ..error }
+    })
 }
 
 /// The repository, and other users' access to it.
@@ -384,7 +398,7 @@ fn judged(captured: &Captured) -> Vec<Check> {
         list.add(("start", "start"), starts);
         let (data, limit) = (size(manifest.sizes.data), size(manifest.sizes.limit));
         let data_size = match warned(WarningCode::OverLimit) {
-            None => Finding::ok(format!("{data} of {limit}")),
+            None => Finding::ok(format!("{data} (limit {limit})")),
             Some(warning) => Finding::warning(&warning.text),
         };
         list.add(("data-size", "data size"), data_size);

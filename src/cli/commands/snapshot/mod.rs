@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::archive::manifest::Scope;
 use crate::data_dir::DataDir;
 use crate::etcd::ids::Identity;
+use crate::fs::error::parent_of;
 use crate::repository::Repository;
 use crate::repository::lock::{BackupLock, LockRequest};
 use crate::retention::{Group, Policy, prune};
@@ -27,7 +28,7 @@ use crate::cli::flags::lock_wait::UNLOCKED;
 use crate::cli::json::{self, text};
 use crate::cli::output::{Output, Paint};
 use crate::cli::render::member::{position_text, version_text};
-use crate::cli::values::{byte_size, label, level};
+use crate::cli::values::{label, level, size_limit};
 
 /// `snapshot` as it is typed; `schedule` writes down all but the dry run.
 #[derive(Debug, clap::Args)]
@@ -74,7 +75,7 @@ pub(crate) struct Snapshot {
     /// Warn if the data size is over SIZE
     #[arg(
         long,
-        value_name = "SIZE", value_parser = byte_size,
+        value_name = "SIZE", value_parser = size_limit,
         default_value = "100MB",
         env = "ETCD_ARK_SIZE_LIMIT"
     )]
@@ -123,7 +124,16 @@ pub(crate) fn run(command: &SnapshotCommand, cx: &Context<'_>) -> Result<()> {
         print_unchanged(&found, &**repository, &pruned, &cx.out);
         return ended;
     }
+    // Several levels are rather a typo.
+    let is_nested = |dir: &&Path| !parent_of(dir).exists();
+    let made = repository.directory().filter(is_nested);
     let captured = cx.watched(|observe| capture(&request, cx.interrupt, observe))?;
+    if let Some(dir) = made {
+        cx.out.note(&format!(
+            "created the backup dir `{}`, and directories above it",
+            dir.display()
+        ));
+    }
     cx.record.archive(&captured);
     for warning in captured.manifest.warnings.iter() {
         cx.out.warn(&warning.text);
@@ -145,6 +155,7 @@ pub(crate) fn run(command: &SnapshotCommand, cx: &Context<'_>) -> Result<()> {
     );
     cx.out.json(|| {
         serde_json::json!({
+            "dry_run": false,
             "unchanged": false,
             "archive": text(&captured.path),
             "archive_bytes": captured.bytes,
@@ -266,6 +277,7 @@ fn print_unchanged(
     }
     out.json(|| {
         let more = serde_json::json!({
+            "dry_run": false,
             "unchanged": true,
             "sha256": null,
             "manifest": null,

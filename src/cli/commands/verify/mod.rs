@@ -39,7 +39,7 @@ use crate::cli::flags::selection::Selection;
 use crate::cli::json::{self, text};
 use crate::cli::location::{Location, TargetName};
 use crate::cli::output::Paint;
-use crate::cli::values::time;
+use crate::cli::values::time_ahead;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {
@@ -62,11 +62,11 @@ pub(crate) struct Verify {
     pub(crate) deep: bool,
     /// With --deep: report what would expire before a restore at TIMESTAMP [default: now]
     ///
-    /// For example 2015-10-01 (UTC) or 2015-10-01T06:00:00Z.
+    /// For example 7d (from now), 2015-10-01 (UTC) or 2015-10-01T06:00:00Z.
     #[arg(
         long,
         value_name = "TIMESTAMP",
-        value_parser = time,
+        value_parser = time_ahead,
         requires = "deep",
         env = "ETCD_ARK_RESTORE_AT"
     )]
@@ -109,7 +109,12 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
                 if error.lacks_key {
                     key_hint = key_hint.or(error.hint);
                 }
-                let word = out.paint(Paint::Bad, "FAILED ");
+                let word = if error.kind == Kind::Corrupt {
+                    "CORRUPT"
+                } else {
+                    "FAILED "
+                };
+                let word = out.paint(Paint::Bad, word);
                 out.line(&format!("{word} {}", shown(path)));
                 out.line(&format!("  {}", error.message));
                 Some((error.kind, error.message))
@@ -143,7 +148,7 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
     let message = match targets.as_slice() {
         [_] => first,
         targets => format!(
-            "{failed} of {} targets failed: first, {first}",
+            "{failed} of {} targets failed, the first: {first}",
             targets.len()
         ),
     };
