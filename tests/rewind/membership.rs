@@ -149,3 +149,18 @@ fn before_a_member_left_it_gets_an_archive_too() {
         assert_eq!(found, members.into_iter().collect(), "{to}");
     }
 }
+
+#[test]
+fn members_with_tls_are_restored_with_the_certificate_of_a_client() {
+    // Guards against printed restores that each end with "cannot determine whether the cluster runs".
+    let recording = unpack("mem-d");
+    let dir = TempDir::new().unwrap();
+    let line = "rewind {} --to end --single mem-d --out {}";
+    let told = |out: &str, more: &[&str]| {
+        let paths: [&dyn AsRef<OsStr>; 2] = [&recording.data_dir("mem-d"), &dir.path().join(out)];
+        typed_with(line, &paths, more).exits(0).stdout
+    };
+    assert!(!told("plain", &[]).contains("--cacert"));
+    let https = told("https", &["--peer-url", "mem-d=https://127.0.0.1:1"]);
+    assert_has(&https, "with the --cacert, --cert and --key of a client");
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::etcd::membership::Member;
 use crate::etcd::store::to_json::api_key;
 use crate::etcd::text::printable;
 use crate::rewind::Plan;
@@ -312,13 +313,24 @@ pub(super) fn next_steps(plan: &Plan, archived: &[Archived], encrypted: bool) ->
         command: None,
     };
     let is_alone = plan.members.len() == 1;
+    let own = if is_alone {
+        "the member's host"
+    } else {
+        "each host, with that member's own archive"
+    };
+    let urls = |member: &Member| [&member.client_urls[..], &member.peer_urls].concat();
+    let mut urls = plan.members.iter().flat_map(urls);
+    // `restore` asks the old members whether they are stopped.
+    let tls = if urls.any(|url| url.starts_with("https://")) {
+        ", with the --cacert, --cert and --key of a client"
+    } else {
+        ""
+    };
     let mut steps = vec![
         step("1. stop all members of the old cluster and keep them stopped"),
-        step(if is_alone {
-            "2. on the member's host, with its data dir for DIR, and with --wal-dir if it has a WAL dir:"
-        } else {
-            "2. on each host, with that member's own archive, its data dir for DIR, and --wal-dir if it has a WAL dir:"
-        }),
+        step(&format!(
+            "2. on {own}, with its data dir for DIR, with --wal-dir if it has a WAL dir{tls}:"
+        )),
     ];
     let members = plan.members.iter();
     steps.extend(members.map(|member| {
