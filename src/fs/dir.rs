@@ -52,10 +52,10 @@ pub struct Dir(fs::File);
 impl Dir {
     /// The directory at `path`, as the user gives it: symlinks are followed.
     pub fn open(path: &Path) -> io::Result<Arc<Self>> {
-        let mut options = fs::OpenOptions::new();
-        let flags = OFlags::DIRECTORY.bits().cast_signed();
-        let file = options.read(true).custom_flags(flags).open(path)?;
-        Ok(Arc::new(Self(file)))
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(CWD, path, flags, Mode::empty())
+            .map_err(|error| with_path(error.into(), "open", path))?;
+        Ok(Arc::new(Self(fs::File::from_parts(dir.into(), path))))
     }
 
     /// The directory at an absolute path with resolved symlinks: one that was made since is an error.
