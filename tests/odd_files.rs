@@ -283,3 +283,34 @@ fn what_a_kill_left_before_the_log_changes_no_verdict_of_an_archive() {
         );
     }
 }
+
+#[test]
+fn a_cut_archive_is_corrupt_everywhere_and_the_hint_names_the_backup_dir() {
+    // The hint was the command that had just failed, and `verify` of the backup dir had another word for it.
+    let (dir, source, backups, _) = small_scene();
+    let (archive, _) = snapshot(&source, &backups, &[]);
+    let bytes = fs::read(&archive).unwrap();
+    let cut = backups.join("etcd-cut-20200101T000000.000Z-0000000000000001.tar.zst");
+    fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    let whole_dir = format!("`etcd-ark verify {}`", backups.display());
+    typed("verify {}", &[&cut]).exits(4).says(&whole_dir);
+    let told = typed("verify {}", &[&backups]).exits(4);
+    assert_has(&told.stdout, &format!("CORRUPT {}", cut.display()));
+    assert!(!told.stdout.contains("FAILED"), "{told:#?}");
+    // Under another name it is a file of a kind that etcd-ark did not make.
+    let other = dir.path().join("host.zst");
+    fs::copy(&cut, &other).unwrap();
+    typed("verify {}", &[&other]).exits(2).says("cut short");
+}
+
+#[test]
+fn a_backup_dir_below_missing_directories_is_told() {
+    // A typo made a tree of directories without a word.
+    let (dir, source, _, _) = small_scene();
+    let line = "snapshot --data-dir {} --backup-dir {}";
+    let told = "note: created the backup dir";
+    let deep = dir.path().join("a/b/c");
+    typed(line, &[&source, &deep]).exits(0).says(told);
+    let flat = typed(line, &[&source, &dir.path().join("flat")]).exits(0);
+    assert_eq!(flat.stderr, "");
+}

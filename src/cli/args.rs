@@ -434,7 +434,7 @@ fn with_good_advice(mut error: clap::Error) -> clap::Error {
                 argument if argument.starts_with('-') && argument.ends_with(char::is_numeric) => {
                     "no value here can be negative"
                 }
-                argument if !argument.starts_with('-') && takes_data_dir() => {
+                argument if !argument.starts_with('-') && is_data_dir(argument) => {
                     "the data dir is given with `--data-dir`, the place of archives with `--backup-dir`"
                 }
                 argument if !argument.starts_with('-') => {
@@ -453,11 +453,11 @@ fn with_good_advice(mut error: clap::Error) -> clap::Error {
     }
 }
 
-/// Whether the command is one for which people type the data dir as an argument.
-fn takes_data_dir() -> bool {
+/// Whether `argument` is rather a data dir, in a command that takes it as a flag, than one of several archives.
+fn is_data_dir(argument: &str) -> bool {
     let line: Vec<_> = std::env::args_os().collect();
     let path = command_path(&line);
-    path == ["snapshot"] || path == ["restore"]
+    (path == ["snapshot"] || path == ["restore"]) && !argument.contains(".tar.zst")
 }
 
 /// Clap's error message, unless it shows help.

@@ -207,3 +207,23 @@ impl ProbeError {
         !matches!(self, Self::NoClientUrl | Self::Unreachable { .. })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wrong_kind_of_url_is_told() {
+        let url = || "https://a:2380".to_owned();
+        let why = "received corrupt message of type InvalidContentType".to_owned();
+        let tls = ProbeError::Tls { url: url(), why };
+        assert!(tls.to_string().ends_with("pass its URL as `http://…`"));
+        let refused = |status| ProbeError::Refused {
+            url: url(),
+            status,
+            message: "no".to_owned(),
+        };
+        assert!(refused(404).to_string().ends_with("pass the client URL"));
+        assert!(refused(500).to_string().ends_with("500: no"));
+    }
+}

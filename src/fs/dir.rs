@@ -114,10 +114,10 @@ impl Dir {
         if rustix::process::geteuid().is_root() {
             return Self::open_as(&resolve(path)?, path);
         }
-        let mut options = fs::OpenOptions::new();
-        let flags = OFlags::DIRECTORY.bits().cast_signed();
-        let file = options.read(true).custom_flags(flags).open(path)?;
-        Ok(Arc::new(Self(file)))
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::openat(CWD, path, flags, Mode::empty())
+            .map_err(|error| with_path(error.into(), "open", path))?;
+        Ok(Arc::new(Self(fs::File::from_parts(dir.into(), path))))
     }
 
     /// The directory at an absolute path with resolved symlinks: one that was made since is an error.

@@ -289,6 +289,12 @@ fn print((a, b): (&Path, &Path), found: &Comparison, out: &Output) {
     let (trap, plain): (Vec<_>, Vec<_>) = found.keys.iter().partition(|key| key.in_order);
     if !plain.is_empty() {
         let mut head = count(plain.len() as u64, "key differs", "keys differ");
+        let in_dir = |key: &&&KeyDifference| is_directory(key, stores(found));
+        match plain.iter().filter(in_dir).count() {
+            0 => {}
+            1 => head += ", 1 of them a directory",
+            many => head = format!("{head}, {many} of them directories"),
+        }
         if !trap.is_empty() {
             head += ", besides the in-order keys below";
         }
@@ -338,6 +344,11 @@ fn print_cluster(found: &Comparison, out: &Output) {
             .map_or(String::new(), |member| printable(&member.name));
         out.line(&format!("member {name} ({id}): {what}"));
     }
+}
+
+fn is_directory(key: &KeyDifference, (a, b): (&Store, &Store)) -> bool {
+    let is_dir = |store: &Store, id: Option<NodeId>| id.is_some_and(|id| store.node(id).is_dir());
+    is_dir(a, key.difference.a) || is_dir(b, key.difference.b)
 }
 
 fn key_line(key: &KeyDifference, stores: (&Store, &Store)) -> String {
