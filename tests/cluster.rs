@@ -154,6 +154,7 @@ fn a_version_is_what_2_0_and_a_young_cluster_say_too() {
 fn kind(silence: &ProbeError, url: &str) -> &'static str {
     let (kind, named) = match silence {
         ProbeError::NoClientUrl => return "no client URL",
+        ProbeError::NoneAnswered { .. } => return "none answered",
         ProbeError::Unreachable { url, .. } => ("unreachable", url),
         ProbeError::TooSlow { url, .. } => ("too slow", url),
         ProbeError::Tls { url, .. } => ("TLS", url),

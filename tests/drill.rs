@@ -282,6 +282,20 @@ fn recorded_members_are_proven_by_servers_of_their_own_release() {
 }
 
 #[test]
+fn a_backup_of_2x_with_a_raft_snapshot_is_for_no_server_of_3x() {
+    only_with!(need("etcd"));
+    let work = TempDir::new().unwrap();
+    let backups = work.path().join("backups");
+    let (archive, _) = snapshot(Path::new("testdata/infra0.etcd"), &backups, &[]);
+    let told = drill(&archive, "etcd".as_ref(), work.path(), &[]).exits(4);
+    let hint = told.json_error()["hint"].to_string();
+    assert_has(
+        &hint,
+        "etcd 3 wants its own database beside a raft snapshot",
+    );
+}
+
+#[test]
 fn a_backup_that_no_server_starts_from_fails_the_drill() {
     let Some(etcd) = server_of("2.1") else { return };
     let recording = unpack("dead-members");

@@ -249,7 +249,7 @@ fn it_ends_as_the_snapshot_does_and_comes_before_it() {
 }
 
 #[test]
-fn a_disk_that_is_full_or_read_only_is_told_without_writing_to_it() {
+fn a_disk_that_is_full_or_has_no_inodes_or_is_read_only_is_told_without_writing_to_it() {
     only_with!(need_root());
     let scene = Scene::new();
     fs::create_dir(scene.path("backups")).unwrap();
@@ -257,6 +257,15 @@ fn a_disk_that_is_full_or_read_only_is_told_without_writing_to_it() {
         mount -t tmpfs -o size=4k none "$2"
         "$ARK" snapshot --dry-run --data-dir "$1" --backup-dir "$2" && exit 99 || [ $? = 12 ]
         umount "$2"
+        # Of four, the directory has one, and a run takes three: lock, archive and checksum file.
+        for inodes in 3 4; do
+            mount -t tmpfs -o size=1m,nr_inodes=$inodes none "$2"
+            "$ARK" snapshot --dry-run --data-dir "$1" --backup-dir "$2" && dry=0 || dry=$?
+            "$ARK" snapshot --data-dir "$1" --backup-dir "$2" && real=0 || real=$?
+            [ $real = $dry ] || exit 98
+            [ $dry = $((inodes == 3 ? 12 : 0)) ] || exit 97
+            umount "$2"
+        done
         mount -t tmpfs -o ro none "$2"
         "$ARK" snapshot --dry-run --data-dir "$1" --backup-dir "$2" && exit 99 || [ $? = 1 ]
         "$ARK" snapshot --data-dir "$1" --backup-dir "$2" && exit 99 || [ $? = 1 ]

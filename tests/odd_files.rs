@@ -191,7 +191,13 @@ fn a_file_that_a_flag_names_is_small_and_waits_for_no_one_beyond_a_signal() {
     }
     let mut no_archive = clean("timeout");
     no_archive.args(["20", BINARY, "verify"]).arg(&fifo);
-    run(&mut no_archive).exits(2);
+    run(&mut no_archive).exits(2).says("is not a regular file");
+    // A device that a link gives an archive's name is told in the same way.
+    let device = dir.path().join("etcd-zero.tar.zst");
+    symlink("/dev/zero", &device).unwrap();
+    typed_in_time("verify {}", &[&device])
+        .exits(2)
+        .says("is not a regular file");
     // What a shell makes of `<(command)` is such a pipe.
     let script = "\"$0\" \"$@\" --config <(sleep 0.2; echo 'label = \"by-pipe\"')";
     let told = run(clean("bash")

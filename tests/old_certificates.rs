@@ -266,7 +266,15 @@ fn preflight_tells_refused_unresolved_expired_and_unwanted_apart_with_a_data_dir
             let ran = ark([&args[..], flags, more].concat()).exits(3);
             let words: Vec<_> = ran.stdout.split_whitespace().collect();
             assert!(words.join(" ").contains(told), "no {told:?} in {ran:#?}");
+            let pass = words.join(" ").contains("pass --cert and --key");
+            assert_eq!(pass, told == wants, "{ran:#?}");
         }
+    }
+    let line = "downgrade check --data-dir {} --endpoints {} --cacert {}";
+    for url in [&old.url, &new.url] {
+        typed(line, &[&data_dir[1], url, &ca])
+            .exits(3)
+            .says("pass --cert and --key");
     }
     let url = "http://root:hunter2@127.0.0.1:1";
     for command in [&["preflight"][..], &["downgrade", "check"]] {

@@ -12,6 +12,7 @@ use crate::live_2x::starts::{Alone, Did};
 use crate::support::certs::Authority;
 use crate::support::etcd::{Connection, ServerTls, http};
 use crate::support::prelude::*;
+use crate::support::trio::{MEMBERS, Trio};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -74,10 +75,13 @@ fn a_directory_is_deleted_and_put_back(server: SocketAddr, data_dir: &Path, scra
         request(server, method, key, form);
     }
     request(server, "PUT", "app/config/short", "value=x&ttl=1");
+    // More than one argument of a program can hold.
+    let large = format!("value={}", "x'".repeat(100_000));
+    request(server, "PUT", "app/config/large", &large);
     let archive = archive_of(data_dir, scratch);
     std::thread::sleep(Duration::from_millis(1600));
     let before = content(server, "app");
-    assert_eq!(before.len(), 13, "{before:#?}");
+    assert_eq!(before.len(), 14, "{before:#?}");
 
     request(server, "DELETE", "app/config?recursive=true", "");
     request(server, "PUT", "app/stays", "value=new");
@@ -88,7 +92,7 @@ fn a_directory_is_deleted_and_put_back(server: SocketAddr, data_dir: &Path, scra
     assert_eq!(content(server, "app"), after_accident, "a dry run wrote");
     let counts = &planned.json()["counts"];
     let expected = json!({
-        "create": 11, "change": 1, "same": 1, "unsure": 0, "other_kind": 0, "other_name": 0, "create_beside": 0,
+        "create": 12, "change": 1, "same": 1, "unsure": 0, "other_kind": 0, "other_name": 0, "create_beside": 0,
         "other_expiry": 0, "only_there": 1, "expired": 1,
     });
     assert_eq!(*counts, expected);
@@ -121,7 +125,8 @@ fn a_directory_is_deleted_and_put_back(server: SocketAddr, data_dir: &Path, scra
 
     // What JSON cannot show of a value is seen in the log, and stays untold of the server.
     let told = put_keys(&archive, "/app", server, &[]).exits(0);
-    told.says("1 value looks the same, but the API shows U+FFFD");
+    told.says("1 value looks the same, but the API shows U+FFFD")
+        .says("so its bytes may differ: it stays");
     request(server, "PUT", "app/config/binary", "value=a%EF%BF%BD%00z");
     put_keys(&archive, "/app", server, &["--overwrite"]).exits(0);
     let mut keys = clean(BINARY);
@@ -244,8 +249,15 @@ fn a_deleted_directory_comes_back_as_it_was_and_what_was_written_since_stays() {
         std::fs::write(&path, keys.exits(0).stdout).unwrap();
         script.arg(&path).env("ENDPOINT", etcd.client_url());
         script.env("ETCDCTL_ENDPOINT", etcd.client_url());
-        let ran = script.output().unwrap();
-        assert_eq!(content(etcd.client(), "app"), before, "{ran:?}");
+        let told = run(&mut script).exits(0);
+        assert_eq!(content(etcd.client(), "app"), before, "{told:?}");
+        // What is there already is not created, and that is not a success.
+        let told = run(&mut script).exits(1);
+        assert_has(&told.stderr, "/app/config/name");
+        assert_eq!(content(etcd.client(), "app"), before, "{told:?}");
+        script.env("ENDPOINT", "http://127.0.0.1:1");
+        script.env("ETCDCTL_ENDPOINT", "http://127.0.0.1:1");
+        run(&mut script).exits(1);
     }
     let nobody = "127.0.0.1:1".parse().unwrap();
     let archive = dir.path().join("backups");
@@ -393,8 +405,8 @@ fn a_member_that_dies_meanwhile_is_named_and_the_next_one_goes_on() {
     let broken = breaks_at(client, 6);
     put_keys(&archive, "/app", broken, &["--timeout", "10s"])
         .exits(1)
-        .says("stopped at `/app/key-04`, after 5 writes: the connection to http://127.0.0.1:")
-        .says("was lost")
+        .says("stopped at `/app/key-04`, after 5 writes: http://127.0.0.1:")
+        .says("cannot be reached")
         .says("run the same command again: what has been written is not written again");
     assert_eq!(content(client, "app").len(), 7);
     let endpoints = [breaks_at(client, 6), client].map(|one| format!("http://{one}"));
@@ -408,6 +420,60 @@ fn a_member_that_dies_meanwhile_is_named_and_the_next_one_goes_on() {
     assert_eq!(told["created"], 15, "{told:#}");
     assert_eq!(told["endpoint"], etcd.client_url(), "{told:#}");
     assert_eq!(content(client, "app").len(), 22);
+}
+
+#[test]
+fn the_leader_dies_meanwhile_and_the_next_one_is_waited_for() {
+    const COUNT: usize = 1000;
+    only_with!(need("etcd"));
+    let dir = fast_dir("ark-put-keys-");
+    let mut trio = Trio::start(dir.path(), 100_000);
+    let mut connection = Connection::new(trio.client(0));
+    for number in 0..COUNT {
+        let key = format!("/v2/keys/app/key-{number}");
+        let answer = connection.send("PUT", &key, FORM, "value=x").unwrap();
+        assert_eq!(answer.status, 201);
+    }
+    // With this one its member learns that the others are committed.
+    request(trio.client(0), "PUT", "last", "value=x");
+    let archive = archive_of(trio.data_dir(0), dir.path());
+    request(trio.client(0), "DELETE", "app?recursive=true", "");
+    let leader = |trio: &Trio| (0..MEMBERS).find(|n| trio.leads(*n)).unwrap();
+    let first = leader(&trio);
+    let follower = (first + 1) % MEMBERS;
+    let url = |n: usize| trio.client_url(n);
+    let endpoints = format!("{},{}", url(first), url(follower));
+    let mut put = server(BINARY);
+    put.args(["put-keys", "--json", archive.to_str().unwrap(), "/app"])
+        .args(["--endpoints", &endpoints])
+        .stdout(Stdio::piped());
+    let put = put.spawn().unwrap();
+    while content(trio.client(follower), "app").len() < 50 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    trio.kill(first);
+    let told = put.wait_with_output().unwrap();
+    assert_eq!(told.status.code(), Some(0));
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(told["conflicts"], json!([]), "{told:#}");
+    // The directory itself, and the hidden one that is not there.
+    assert_eq!(content(trio.client(follower), "app").len(), COUNT + 2);
+    // The same before the plan is made.
+    trio.start_member(first);
+    trio.wait_healthy(&[0, 1, 2]);
+    let second = leader(&trio);
+    let endpoints = [second, (second + 1) % MEMBERS].map(|n| trio.client_url(n));
+    trio.kill(second);
+    let both = endpoints.join(",");
+    let told = typed("put-keys {} /app --json --endpoints {}", &[&archive, &both]).exits(0);
+    assert_eq!(told.json()["counts"]["same"], COUNT + 1);
+    // Each endpoint is told with its reason when none answers.
+    trio.stop_all();
+    let told = typed("put-keys {} /app --endpoints {}", &[&archive, &both]).exits(1);
+    for endpoint in &endpoints {
+        let reason = format!("{endpoint} cannot be reached: Connection refused");
+        assert_has(&told.stderr, &reason);
+    }
 }
 
 /// etcdctl against a server, as root once there is auth.
@@ -492,8 +558,8 @@ fn a_user_puts_back_what_is_its_own(
         &["--username", "reader", "--password-file", &reader],
     )
     .exits(1)
-    .says("stopped at `/app/deep`, after 0 writes")
-    .says("pass `--username` with `--password-file`; the user must be allowed to read and write");
+    .says("stopped at `/app/deep`, after 0 writes: reading is allowed there, but writing is not")
+    .says("give the user a role that may write these keys");
     let as_app = ["--username", "app", "--password-file", &app];
     // Its role is of what is below /app, not of that directory itself, but etcd takes `/app/` for that.
     let told = put("/app", &[&as_app[..], &["--json"]].concat()).exits(0);

@@ -43,7 +43,7 @@ snapshot D B: is given with `--data-dir`
 restore --backup-dir B --data-dir N latest:: has no label after it
 schedule --kind crond: use one of systemd, cron
 verify /bin/true: is not an etcd-ark archive
-verify /dev/null: it is not a regular file
+verify /dev/null: is not a regular file
 -q: no command is given
 ";
 

@@ -12,6 +12,8 @@ use crate::interrupt::Interrupted;
 pub enum ArchiveError {
     #[error("{}", missing("archive", .0))]
     NotFound(PathBuf),
+    #[error("`{}` is not a regular file", .0.display())]
+    NotRegular(PathBuf),
     #[error("`{path}` {}", if fault.is_of_keys() { "cannot be opened" } else { "is corrupt" })]
     Fault {
         path: PathBuf,

@@ -43,23 +43,28 @@ impl FileSource {
             io::ErrorKind::NotFound => ArchiveError::NotFound(path.to_path_buf()),
             _ => error.into(),
         })?;
-        Ok(Self::of(file.into_file()).map_err(|error| with_path(error, "look at", path))?)
+        let metadata = file
+            .metadata()
+            .map_err(|error| with_path(error, "look at", path))?;
+        if !metadata.is_file() {
+            return Err(ArchiveError::NotRegular(path.to_path_buf()));
+        }
+        Ok(Self::with_length(file.into_file(), metadata.len()))
     }
 
-    /// A file that is open for reading; one that is not regular counts as empty.
+    /// A regular file that is open for reading.
     pub fn of(file: File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        let length = if metadata.is_file() {
-            metadata.len()
-        } else {
-            0
-        };
+        let length = file.metadata()?.len();
+        Ok(Self::with_length(file, length))
+    }
+
+    fn with_length(file: File, length: u64) -> Self {
         let asked = AtomicU64::new(0);
-        Ok(Self {
+        Self {
             file,
             length,
             asked,
-        })
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport,
 };
 
-use crate::cluster::tls::{self, Failed, Tls};
+use crate::cluster::tls::{self, Failed, Tls, Why};
 
 /// A TLS record that is an alert, of any version: what a server answers to plain HTTP.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
@@ -123,19 +123,19 @@ fn agreeing(error: Error) -> Error {
         Error::Timeout(_) => return error,
         Error::Io(error) => match error.kind() {
             std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => {
-                "it hung up during the handshake".to_owned()
+                "it hung up during the handshake".to_owned().into()
             }
             _ => in_words(&error),
         },
         Error::Rustls(error) => tls::why(&error),
-        error => error.to_string(),
+        error => error.to_string().into(),
     };
     Error::Other(Box::new(Failed::Tls(why)))
 }
 
-fn in_words(error: &std::io::Error) -> String {
+fn in_words(error: &std::io::Error) -> Why {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    inner.map_or_else(|| error.to_string(), tls::why)
+    inner.map_or_else(|| error.to_string().into(), tls::why)
 }
 
 /// A connection without TLS, which notices if the other side speaks TLS.
@@ -160,7 +160,7 @@ impl<T: Transport> Transport for Plain<T> {
             self.has_heard = true;
             if self.inner.buffers().input().starts_with(&TLS_ALERT) {
                 let why = "it speaks TLS: its URL begins with https".to_owned();
-                return Err(Error::Other(Box::new(Failed::Tls(why))));
+                return Err(Error::Other(Box::new(Failed::Tls(why.into()))));
             }
         }
         Ok(is_more)

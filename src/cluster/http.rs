@@ -26,7 +26,7 @@ use ureq::{Agent, Body, Error, RequestBuilder};
 use crate::cluster::certificate::{Facts, LEAST_RSA_BITS};
 use crate::cluster::connector::{ByStage, Names};
 use crate::cluster::response::{base_of, message, shown, without_user};
-use crate::cluster::tls::{self, Failed, Tls};
+use crate::cluster::tls::{self, Failed, Tls, Why};
 use crate::cluster::{Access, AccessError, ProbeError};
 use crate::etcd::ids::{ClusterId, MemberId};
 use crate::fs::auxiliary::{MOST, MOST_BUNDLE, read_small};
@@ -233,8 +233,7 @@ impl Talk<'_> {
             300..=399 => Err(self.rubbish("it redirects to another server")),
             // The text of servers written in Go.
             400 if message(&answer.body).contains("HTTP request to an HTTPS server") => {
-                let why = "it speaks TLS: its URL begins with https".to_owned();
-                Err(ProbeError::Tls { url, why })
+                Err(self.no_tls(&"it speaks TLS: its URL begins with https".to_owned().into()))
             }
             status => Err(ProbeError::Refused {
                 url: url + path,
@@ -278,6 +277,14 @@ impl Talk<'_> {
         }
     }
 
+    fn no_tls(&self, why: &Why) -> ProbeError {
+        ProbeError::Tls {
+            url: self.url.to_owned(),
+            why: shown(&why.text),
+            wants_certificate: why.wants_certificate,
+        }
+    }
+
     fn silence(&self, error: Error) -> ProbeError {
         let url = self.url.to_owned();
         let why = shown(&error.to_string());
@@ -288,17 +295,11 @@ impl Talk<'_> {
                     url,
                     why: shown(why),
                 },
-                Some(Failed::Tls(why)) => ProbeError::Tls {
-                    url,
-                    why: shown(why),
-                },
+                Some(Failed::Tls(why)) => self.no_tls(why),
                 None => self.rubbish(why),
             },
-            Error::Rustls(error) => ProbeError::Tls {
-                url,
-                why: shown(&tls::why(&error)),
-            },
-            Error::Tls(_) => ProbeError::Tls { url, why },
+            Error::Rustls(error) => self.no_tls(&tls::why(&error)),
+            Error::Tls(_) => self.no_tls(&why.into()),
             Error::Io(error) => self.broken_off(&error),
             Error::BodyExceedsLimit(limit) => {
                 self.rubbish(format!("its answer has more than {limit} bytes"))
@@ -311,17 +312,14 @@ impl Talk<'_> {
 
     /// The meaning of an error on an established connection.
     fn broken_off(&self, error: &io::Error) -> ProbeError {
-        let url = self.url.to_owned();
         let inner = error.get_ref();
         if let Some(alert) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            let why = shown(&tls::why(alert));
-            return ProbeError::Tls { url, why };
+            return self.no_tls(&tls::why(alert));
         }
         // With TLS 1.3 a server may refuse a client's certificate, or a missing one, after the
         // handshake, and its alert may be lost with the connection.
-        if url.starts_with("https:") {
-            let why = "it hung up; it may want a client certificate (--cert, --key)".to_owned();
-            return ProbeError::Tls { url, why };
+        if self.url.starts_with("https:") {
+            return self.no_tls(&Why::certificate("it hung up"));
         }
         self.rubbish("it hung up without an answer; does its URL begin with https?")
     }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -13,9 +14,13 @@ use crate::cluster::http::{Cluster, Method, SHORT};
 use crate::cluster::response::shown;
 use crate::cluster::{ClusterId, ProbeError};
 use crate::etcd::json::tokens::go_utf8;
+use crate::interrupt::Interrupt;
 
 /// Bytes of the longest answer with keys that is read.
 const LARGE: u64 = 1 << 30;
+/// How long the endpoints are asked again: members elect a leader within seconds.
+const PATIENCE: Duration = Duration::from_secs(15);
+const BETWEEN_ROUNDS: Duration = Duration::from_millis(250);
 /// etcd's error codes for an unmet condition of a write.
 const KEY_NOT_FOUND: u32 = 100;
 const COMPARE_FAILED: u32 = 101;
@@ -58,10 +63,12 @@ struct Heard {
     again: bool,
 }
 
-/// The keys of a cluster, through one endpoint as long as that answers, and then through the next.
+/// The keys of a cluster, through one endpoint as long as that answers, and then through the next. An interrupt ends the
+/// waiting for an answer.
 #[derive(Debug)]
 pub struct Keys<'c> {
     cluster: &'c Cluster,
+    interrupt: &'c Interrupt,
     url: Option<String>,
     cluster_id: Option<ClusterId>,
 }
@@ -96,9 +103,10 @@ struct Failed {
 
 impl<'c> Keys<'c> {
     /// The keys of `cluster`; asks no member yet.
-    pub fn new(cluster: &'c Cluster) -> Self {
+    pub fn new(cluster: &'c Cluster, interrupt: &'c Interrupt) -> Self {
         Self {
             cluster,
+            interrupt,
             url: None,
             cluster_id: None,
         }
@@ -215,23 +223,47 @@ impl<'c> Keys<'c> {
         Ok((written, answer.again))
     }
 
-    /// The answer of the first endpoint that gives one; later requests go to it first. The condition of a write makes it
-    /// safe to ask a second member for it.
+    /// The answer of the first endpoint that gives one; later requests go to it first. Where a member has died, or the
+    /// cluster elects a leader, all are asked again for a time. The condition of a write makes that safe.
     fn ask(&mut self, method: &Method<'_>, path: &str) -> Result<Heard, ProbeError> {
+        let began = Instant::now();
+        let mut again = false;
+        loop {
+            let mut silent = Vec::new();
+            if let Some(heard) = self.ask_each(method, path, &mut silent)? {
+                again |= silent.iter().any(ProbeError::is_reached);
+                return Ok(Heard { again, ..heard });
+            }
+            again |= silent.iter().any(ProbeError::is_reached);
+            let is_passing = self.url.is_some() || silent.iter().any(may_lack_a_leader);
+            let is_over = began.elapsed() >= PATIENCE || self.interrupt.signal().is_some();
+            if is_over || !is_passing {
+                return Err(match <[_; 1]>::try_from(silent) {
+                    Ok([only]) => only,
+                    Err(each) => ProbeError::NoneAnswered { each },
+                });
+            }
+            std::thread::sleep(BETWEEN_ROUNDS);
+        }
+    }
+
+    /// Asks each endpoint once until one answers; the others' reasons are added to `silent`.
+    fn ask_each(
+        &mut self,
+        method: &Method<'_>,
+        path: &str,
+        silent: &mut Vec<ProbeError>,
+    ) -> Result<Option<Heard>, ProbeError> {
         let answered = self.url.clone();
         let others = self.cluster.endpoints.iter();
         let others = others.filter(|url| Some(*url) != answered.as_ref());
-        let (mut first, mut again) = (None, false);
         for url in answered.iter().chain(others) {
             let talk = self.cluster.talk(url, self.cluster_id);
             let answer = match talk.exchange_as_user(method, path, LARGE) {
                 Ok(answer) => answer,
                 Err(silence) => {
-                    again |= silence.is_reached();
-                    first.get_or_insert(match silence {
-                        ProbeError::Rubbish { url, .. }
-                        | ProbeError::Tls { url, .. }
-                        | ProbeError::Unreachable { url, .. }
+                    silent.push(match silence {
+                        ProbeError::Rubbish { url, .. } | ProbeError::Tls { url, .. }
                             if answered.as_ref() == Some(&url) =>
                         {
                             ProbeError::Lost { url }
@@ -247,28 +279,44 @@ impl<'c> Keys<'c> {
                     url: format!("{url}{key}"),
                 });
             }
+            if answer.status >= 500 {
+                silent.push(refused(url, path, answer.status, &answer.body));
+                continue;
+            }
             self.cluster_id = answer.cluster_id();
             if self.cluster_id.is_none() {
                 return Err(talk.not_etcd(path, answer));
             }
             self.url = Some(url.clone());
-            return Ok(Heard {
+            return Ok(Some(Heard {
                 status: answer.status,
                 body: answer.body,
-                again,
-            });
+                again: false,
+            }));
         }
-        Err(first.unwrap_or(ProbeError::NoClientUrl))
+        Ok(None)
     }
 
     fn refused(&self, path: &str, answer: &Heard) -> ProbeError {
-        let body = answer.body.get(..SHORT as usize).unwrap_or(&answer.body);
-        ProbeError::Refused {
-            url: format!("{}{path}", self.url()),
-            status: answer.status,
-            message: shown(&String::from_utf8_lossy(body)),
-        }
+        refused(self.url(), path, answer.status, &answer.body)
     }
+}
+
+fn refused(url: &str, path: &str, status: u16, body: &[u8]) -> ProbeError {
+    let body = body.get(..SHORT as usize).unwrap_or(body);
+    ProbeError::Refused {
+        url: format!("{url}{path}"),
+        status,
+        message: shown(&String::from_utf8_lossy(body)),
+    }
+}
+
+/// Whether a server is there that may only wait for a leader.
+fn may_lack_a_leader(silence: &ProbeError) -> bool {
+    matches!(
+        silence,
+        ProbeError::TooSlow { .. } | ProbeError::Refused { .. }
+    )
 }
 
 fn code_of(body: &[u8]) -> Option<u32> {

@@ -161,10 +161,18 @@ pub enum ProbeError {
     #[error("{url} did not answer within {} s", .after.as_secs_f32())]
     TooSlow { url: String, after: Duration },
     #[error("{url}: TLS handshake failed: {why}{}", not_tls(why))]
-    Tls { url: String, why: String },
+    Tls {
+        url: String,
+        why: String,
+        /// Whether it may want a client certificate, or another one.
+        wants_certificate: bool,
+    },
     /// It answered before, and does not any more.
     #[error("the connection to {url} was lost")]
     Lost { url: String },
+    /// None of the endpoints answered, each for its own reason.
+    #[error("no endpoint answered: {}", listed(.each))]
+    NoneAnswered { each: Vec<ProbeError> },
     /// It requires a user (401, or 403).
     #[error("{url}: authentication failed (wrong user or password, or a user who may not do this)")]
     NotAllowed { url: String },
@@ -201,7 +209,23 @@ fn not_client(status: u16) -> &'static str {
     }
 }
 
+fn listed(each: &[ProbeError]) -> String {
+    let each: Vec<_> = each.iter().map(ToString::to_string).collect();
+    each.join("; ")
+}
+
 impl ProbeError {
+    /// Whether a client certificate, or another one, may be what is missing.
+    pub fn wants_certificate(&self) -> bool {
+        matches!(
+            self,
+            Self::Tls {
+                wants_certificate: true,
+                ..
+            }
+        )
+    }
+
     /// Whether a server is there, although its answer cannot be used.
     pub fn is_reached(&self) -> bool {
         !matches!(self, Self::NoClientUrl | Self::Unreachable { .. })
@@ -216,7 +240,11 @@ mod tests {
     fn the_wrong_kind_of_url_is_told() {
         let url = || "https://a:2380".to_owned();
         let why = "received corrupt message of type InvalidContentType".to_owned();
-        let tls = ProbeError::Tls { url: url(), why };
+        let tls = ProbeError::Tls {
+            url: url(),
+            why,
+            wants_certificate: false,
+        };
         assert!(tls.to_string().ends_with("pass its URL as `http://…`"));
         let refused = |status| ProbeError::Refused {
             url: url(),

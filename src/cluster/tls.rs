@@ -33,8 +33,34 @@ use crate::etcd::digest::Digest;
 pub(super) enum Failed {
     #[error("{0}")]
     Reaching(String),
-    #[error("{0}")]
-    Tls(String),
+    #[error("{}", .0.text)]
+    Tls(Why),
+}
+
+/// Why there is no TLS connection.
+#[derive(Debug)]
+pub(super) struct Why {
+    pub(super) text: String,
+    /// Whether a client certificate, or another one, may be what is missing.
+    pub(super) wants_certificate: bool,
+}
+
+impl From<String> for Why {
+    fn from(text: String) -> Self {
+        Self {
+            text,
+            wants_certificate: false,
+        }
+    }
+}
+
+impl Why {
+    pub(super) fn certificate(what: &str) -> Self {
+        Self {
+            text: format!("{what}; it may want a client certificate (--cert, --key)"),
+            wants_certificate: true,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -89,7 +115,7 @@ impl Tls {
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
         let name = ServerName::try_from(bare.unwrap_or(host))
-            .map_err(|error| Error::Other(Box::new(Failed::Tls(error.to_string()))))?;
+            .map_err(|error| Error::Other(Box::new(Failed::Tls(error.to_string().into()))))?;
         let mut conn = ClientConnection::new(Arc::clone(&self.0), name.to_owned())?;
         let mut sock = TransportAdapter::new(inner.boxed(), details.current_time.clone());
         sock.set_timeout(details.timeout);
@@ -233,21 +259,22 @@ fn explained(error: rustls::Error, cert: &CertificateDer<'_>) -> rustls::Error {
 }
 
 /// Why a handshake failed, and what to do if that is known.
-pub(super) fn why(error: &rustls::Error) -> String {
+pub(super) fn why(error: &rustls::Error) -> Why {
     use rustls::{AlertDescription as Alert, CertificateError as Fault, Error};
     match error {
         // Our own text, without rustls's prefix.
-        Error::General(text) => text.clone(),
+        Error::General(text) => text.clone().into(),
         Error::InvalidCertificate(Fault::Expired | Fault::ExpiredContext { .. }) => {
-            "its certificate has expired".to_owned()
+            "its certificate has expired".to_owned().into()
         }
         Error::InvalidCertificate(Fault::UnknownIssuer) => {
-            "its certificate is of an authority that is not known here (--cacert)".to_owned()
+            let text = "its certificate is of an authority that is not known here (--cacert)";
+            text.to_owned().into()
         }
         Error::AlertReceived(
             Alert::CertificateRequired | Alert::BadCertificate | Alert::HandshakeFailure,
-        ) => format!("{error}; it may want a client certificate (--cert, --key)"),
-        _ => error.to_string(),
+        ) => Why::certificate(&error.to_string()),
+        _ => error.to_string().into(),
     }
 }
 

@@ -377,8 +377,11 @@ pub fn open_regular(path: &Path) -> io::Result<fs::File> {
     if file.metadata()?.is_file() {
         return Ok(file);
     }
-    let why = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
-    Err(with_path(why, "open", path))
+    Err(with_path(not_regular(), "open", path))
+}
+
+pub(crate) fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
 }
 
 /// The same for a file of any kind; it does not block, as a FIFO without a writer would.

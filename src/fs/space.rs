@@ -15,6 +15,12 @@ pub enum SpaceError {
         /// Bytes free.
         available: u64,
     },
+    #[error("not enough inodes in `{dir}`: {needed} needed, {available} free")]
+    NoInodes {
+        dir: PathBuf,
+        needed: u64,
+        available: u64,
+    },
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -28,6 +34,21 @@ pub fn free(dir: &Path) -> io::Result<u64> {
     let space = rustix::fs::statvfs(dir)
         .map_err(|error| with_path(error.into(), "query the free space of", dir))?;
     Ok(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
+/// Fails, naming `named`, unless `needed` files can be made below `dir`. A filesystem without a limit tells no numbers.
+pub fn require_inodes(dir: &Path, needed: u64, named: &Path) -> Result<(), SpaceError> {
+    let space = rustix::fs::statvfs(dir)
+        .map_err(|error| with_path(error.into(), "query the free inodes of", dir))?;
+    let available = space.f_favail;
+    if needed <= available || space.f_files == 0 {
+        return Ok(());
+    }
+    Err(SpaceError::NoInodes {
+        dir: named.to_path_buf(),
+        needed,
+        available,
+    })
 }
 
 /// `path`, or its nearest parent that exists.

@@ -24,6 +24,10 @@ pub enum PutError {
         done: usize,
         why: ProbeError,
     },
+    #[error(
+        "stopped at `{key}`, after {done} writes: reading is allowed there, but writing is not"
+    )]
+    MayNotWrite { key: String, done: usize },
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
 }
@@ -114,7 +118,7 @@ impl<'s> Plan<'s> {
     ) -> Result<Self, PutError> {
         let top_key = key_of(&store.path(top));
         let is_dir = store.node(top).is_dir();
-        let mut live = keys.read(&top_key, is_dir).map_err(PutError::Read)?;
+        let mut live = read(keys, &top_key, is_dir, interrupt)?;
         let mut plan = Self { keys: Vec::new() };
         // etcd lists its root without a name.
         let mut known = BTreeSet::from([String::new()]);
@@ -154,8 +158,7 @@ impl<'s> Plan<'s> {
             }
             // etcd shows a hidden node only to a request for its name.
             if node.is_hidden() && id != top {
-                let read = keys.read(&path, node.is_dir());
-                for (key, node) in read.map_err(PutError::Read)? {
+                for (key, node) in read(keys, &path, node.is_dir(), interrupt)? {
                     live.entry(key).or_insert(node);
                 }
             }
@@ -228,16 +231,30 @@ impl<'s> Plan<'s> {
                 Ok(Written::Conflict) => done.conflicts.push(planned.key.clone()),
                 Ok(Written::NotEmpty) => done.not_empty.push(planned.key.clone()),
                 Err(why) => {
-                    return Err(PutError::Write {
-                        key: planned.key.clone(),
-                        done: done.created + done.changed + done.deleted,
-                        why,
+                    interrupt.check()?;
+                    let key = planned.key.clone();
+                    let done = done.created + done.changed + done.deleted;
+                    return Err(match why {
+                        ProbeError::NotAllowed { .. } => PutError::MayNotWrite { key, done },
+                        why => PutError::Write { key, done, why },
                     });
                 }
             }
         }
         Ok(done)
     }
+}
+
+fn read(
+    keys: &mut Keys<'_>,
+    key: &[u8],
+    is_dir: bool,
+    interrupt: &Interrupt,
+) -> Result<BTreeMap<String, LiveNode>, PutError> {
+    let read = keys.read(key, is_dir);
+    // An interrupt is why it gave up waiting.
+    interrupt.check()?;
+    read.map_err(PutError::Read)
 }
 
 fn key_of(path: &[u8]) -> Vec<u8> {

@@ -15,7 +15,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use crate::etcd::text::printable;
-use crate::fs::dir::Dir;
+use crate::fs::dir::{Dir, not_regular};
 use crate::fs::error::with_path;
 use crate::fs::owner::give_to_owner_of;
 use crate::interrupt::{Interrupt, Interrupted};
@@ -140,7 +140,11 @@ fn try_once(dir: &Path, missing: Missing) -> Result<Tried, LockError> {
     let Some(file) = open(dir, &path, missing)? else {
         return Ok(Tried::Gone);
     };
-    if file.metadata()?.nlink() > 1 {
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(with_path(not_regular(), "lock", &path).into());
+    }
+    if found.nlink() > 1 {
         // As a symlink: by a second name the owner of the directory could have another file truncated.
         let text = format!("`{}` is a hard link: remove it", path.display());
         return Err(io::Error::other(text).into());
@@ -267,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_its_place_is_not_followed() {
+    fn a_link_or_a_pipe_in_its_place_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let precious = dir.path().join("precious");
         fs::write(&precious, "kept").unwrap();
@@ -279,5 +283,8 @@ mod tests {
             assert_eq!(fs::read_to_string(&precious).unwrap(), "kept");
             fs::remove_file(&lock).unwrap();
         }
+        rustix::fs::mkfifoat(rustix::fs::CWD, &lock, rustix::fs::Mode::RWXU).unwrap();
+        let error = take(dir.path(), "a run").unwrap_err().to_string();
+        assert!(error.ends_with("it is not a regular file"), "{error}");
     }
 }

@@ -27,6 +27,7 @@ impl Proof {
             Err(ArchiveError::Interrupted(interrupted)) => return Err(interrupted),
             Err(ArchiveError::NotFound(_)) => Self::Gone,
             Err(ArchiveError::Fault { fault, .. }) => Self::Bad(fault.to_string()),
+            Err(error @ ArchiveError::NotRegular(_)) => Self::Bad(error.to_string()),
             Err(ArchiveError::Io(error)) => Self::Undecided(error.to_string()),
         })
     }

@@ -82,7 +82,7 @@ pub(crate) fn run(args: &PutKeys, cx: &Context<'_>) -> Result<()> {
     }
     let store = &read.replayed.store;
     let top = find(store, Some(&args.prefix), &read)?;
-    let mut keys = Keys::new(&cluster);
+    let mut keys = Keys::new(&cluster, cx.interrupt);
     let plan = Plan::new(store, top, &mut keys, now(), cx.interrupt)?;
     let allowed = Allowed {
         overwrite: args.overwrite,
@@ -167,13 +167,18 @@ fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Output) {
     let unsure = number_of("unsure");
     if unsure > 0 {
         let keys = count(unsure, "value looks", "values look");
-        let stays = if allowed.overwrite {
-            "those that are not UTF-8 in the backup are written"
+        let (its, stay) = if unsure == 1 {
+            ("its", "it stays")
         } else {
-            "it stays; `--overwrite` writes those that are not UTF-8 in the backup"
+            ("their", "they stay")
+        };
+        let stays = if allowed.overwrite {
+            "those that are not UTF-8 in the backup are written".to_owned()
+        } else {
+            format!("{stay}; `--overwrite` writes those that are not UTF-8 in the backup")
         };
         out.warn(&format!(
-            "{keys} the same, but the API shows U+FFFD for each byte that is not UTF-8, so its bytes may differ: {stays}"
+            "{keys} the same, but the API shows U+FFFD for each byte that is not UTF-8, so {its} bytes may differ: {stays}"
         ));
     }
     let expiring = number_of("other_expiry");

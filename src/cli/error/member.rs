@@ -185,6 +185,9 @@ impl Judge for DrillError {
             Self::DoesNotStart {
                 cure: Some(cure), ..
             } => Kind::Corrupt.advice(cure.clone()),
+            Self::DoesNotStart { version, .. } if version.starts_with("3.") => corrupt(
+                "etcd 3 wants its own database beside a raft snapshot, and a backup of 2.x has none: pass the path of an etcd of the release that the backup is for to --etcd",
+            ),
             Self::DoesNotStart { .. } => corrupt(
                 "is it an etcd of the release that the backup is for? `etcd-ark verify` says which releases start from it",
             ),
@@ -208,13 +211,12 @@ impl Judge for DrillError {
 impl Judge for PutError {
     fn judge(&self) -> CliError {
         match self {
-            Self::Read(why) | Self::Write { why, .. }
-                if matches!(why, ProbeError::NotAllowed { .. }) =>
-            {
-                failed(
-                    "pass `--username` with `--password-file`; the user must be allowed to read and write these keys",
-                )
-            }
+            Self::Read(ProbeError::NotAllowed { .. }) => failed(
+                "pass `--username` with `--password-file`; the user must be allowed to read and write these keys",
+            ),
+            Self::MayNotWrite { .. } => failed(
+                "give the user a role that may write these keys, or pass another `--username` with `--password-file`",
+            ),
             Self::Read(_) => failed(
                 "is one of the members in --endpoints up, has the cluster a leader, and does it serve the v2 API (etcd 3: `--enable-v2`)?",
             ),

@@ -251,7 +251,7 @@ pub(crate) const STOP_FIRST: &str = "stop etcd first, and keep it stopped: `syst
 
 fn of_space(error: &SpaceError, hint: &'static str) -> CliError {
     match error {
-        SpaceError::NoRoom { .. } => no_space(hint),
+        SpaceError::NoRoom { .. } | SpaceError::NoInodes { .. } => no_space(hint),
         SpaceError::Io(error) => error.judge(),
     }
 }

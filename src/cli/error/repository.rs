@@ -15,6 +15,9 @@ impl Judge for ArchiveError {
     fn judge(&self) -> CliError {
         match self {
             Self::NotFound(_) => not_found("`etcd-ark list` shows the archives there are"),
+            Self::NotRegular(_) => {
+                usage("an archive is a file: `etcd-ark list` shows those there are")
+            }
             Self::Io(error) => error.judge(),
             Self::Interrupted(error) => error.judge(),
             Self::Fault { fault, .. } => {

@@ -62,11 +62,14 @@ impl DestinationFlags {
         self.spool_dir.clone().unwrap_or_else(std::env::temp_dir)
     }
 
+    pub(crate) fn is_encrypted(&self) -> bool {
+        !self.recipient.is_empty() || !self.recipients_file.is_empty()
+    }
+
     /// The directory to which the archive is written first, if it is not written to its place at once.
     pub(crate) fn used_spool(&self) -> Option<PathBuf> {
-        let is_spooled = matches!(&self.backup_dir.backup_dir, Some(Location::Url(_)))
-            || !self.recipient.is_empty()
-            || !self.recipients_file.is_empty();
+        let is_spooled =
+            matches!(&self.backup_dir.backup_dir, Some(Location::Url(_))) || self.is_encrypted();
         is_spooled.then(|| self.spool())
     }
 }

@@ -1,13 +1,24 @@
 //! Writes keys as a script that creates them in a running cluster.
 //!
 //! In: a store and a key in it. Out: lines for a shell, one for each key and directory, that create what is missing and
-//! do not change existing keys.
+//! do not change existing keys. The script ends with 1 if one of them failed, also because the key exists.
 
 use std::io::{self, Write};
 
 use crate::cluster::keys::escaped;
 use crate::etcd::store::to_json::api_key;
 use crate::etcd::store::{NodeId, Store, UnixNanos};
+
+/// Bytes of a value that an argument of a program can hold on any kernel: Linux takes 128 KiB with the final zero.
+const MOST_IN_ARGUMENT: usize = 128_000;
+/// A shell function has no limit for its arguments, and the answer of a key that was created begins with its action.
+const PUT: &str = r#"put() {
+  answer=$(printf %s "$2" | curl -sS -X PUT "$ENDPOINT/v2/keys$1" -d @-)
+  case $answer in
+  '{"action":'*) printf '%s\n' "$answer" ;;
+  *) failed=1; printf '%s: not created: %s\n' "$1" "$answer" >&2 ;;
+  esac
+}"#;
 
 /// The program that the script calls.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -24,9 +35,12 @@ pub(crate) fn write(
     now: UnixNanos,
     to: &mut dyn Write,
 ) -> io::Result<()> {
-    writeln!(to, "#!/bin/sh")?;
+    writeln!(
+        to,
+        "#!/bin/sh\n# Ends with 1 if a key or directory is not created, also because it exists.\nfailed=0"
+    )?;
     match script {
-        Script::Curl => writeln!(to, ": \"${{ENDPOINT:=http://127.0.0.1:2379}}\"")?,
+        Script::Curl => writeln!(to, ": \"${{ENDPOINT:=http://127.0.0.1:2379}}\"\n{PUT}")?,
         Script::Etcdctl => {
             if has_blanks(store, top) {
                 writeln!(
@@ -57,7 +71,7 @@ pub(crate) fn write(
             Script::Etcdctl => etcdctl(key, value.as_deref(), ttl, to)?,
         }
     }
-    Ok(())
+    writeln!(to, "exit $failed")
 }
 
 fn has_blanks(store: &Store, top: NodeId) -> bool {
@@ -73,10 +87,7 @@ fn curl(key: &[u8], value: Option<&[u8]>, ttl: Option<i64>, to: &mut dyn Write) 
         None => "dir=true".to_owned(),
     };
     let key = escaped(key, b"/");
-    writeln!(
-        to,
-        "curl -sS -X PUT \"$ENDPOINT/v2/keys{key}?prevExist=false{ttl}\" -d '{form}'"
-    )
+    writeln!(to, "put '{key}?prevExist=false{ttl}' '{form}'")
 }
 
 fn etcdctl(
@@ -89,17 +100,23 @@ fn etcdctl(
         let key = escaped(key, b"/");
         return writeln!(
             to,
-            "# {key}: no command line can hold its name; see --as-script curl"
+            "echo '{key}: no command line can hold its name; see --as-script curl' >&2; failed=1"
         );
     }
-    // No argument can hold a zero byte, but stdin can.
-    let from_stdin = value.filter(|value| value.contains(&0));
+    // No argument can hold a zero byte or a large value, but stdin can.
+    let from_stdin = value.filter(|value| value.contains(&0) || value.len() > MOST_IN_ARGUMENT);
     if let Some(value) = from_stdin {
-        write!(to, "printf '")?;
-        for byte in value {
-            write!(to, "\\{byte:03o}")?;
+        if value.contains(&0) {
+            write!(to, "printf '")?;
+            for byte in value {
+                write!(to, "\\{byte:03o}")?;
+            }
+            write!(to, "'")?;
+        } else {
+            write!(to, "printf %s ")?;
+            quoted(value, to)?;
         }
-        write!(to, "' | ")?;
+        write!(to, " | ")?;
     }
     let command = if value.is_some() { "mk" } else { "mkdir" };
     write!(to, "etcdctl {command}")?;
@@ -112,7 +129,7 @@ fn etcdctl(
         write!(to, " ")?;
         quoted(value, to)?;
     }
-    writeln!(to)
+    writeln!(to, " || failed=1")
 }
 
 /// A word for a shell, byte for byte.

@@ -11,6 +11,8 @@ const BRING_BACK: &str = "every member must answer before another is stopped: br
 const NO_ENDPOINT: &str = "not checked: no endpoint is known";
 const ASK: &str =
     "give --endpoints with client URLs of members, and --timeout if they are far away";
+const PASS_CERTIFICATE: &str =
+    "the servers want a client certificate: pass --cert and --key, of an authority that they trust";
 
 /// The members that answered, with their answers, and a line about those that did not; [`versions`]
 /// gives the reasons once.
@@ -69,7 +71,13 @@ pub(crate) fn versions(facts: &Facts) -> Finding {
     } else if any(&|found| found != from && found != to) {
         fail(evidence, format!("upgrade to {from} first, all members"))
     } else if !silent.is_empty() {
-        let advice = if said.is_empty() { ASK } else { BRING_BACK };
+        let advice = if facts.wants_certificate() {
+            PASS_CERTIFICATE
+        } else if said.is_empty() {
+            ASK
+        } else {
+            BRING_BACK
+        };
         fail(evidence, advice.to_owned())
     } else if left.is_empty() {
         evidence.push("this upgrade is done, or about to be".to_owned());

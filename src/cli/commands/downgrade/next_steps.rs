@@ -161,7 +161,7 @@ fn other_members(
     }
     if step.needs_wal_at_home() && ahead_of_names(step) {
         steps.push(format!(
-            "In-order keys that were made while releases were mixed may have two names, which members keep silent about: stop all POSTs until all members run {to}. A member of {from} that has made no raft snapshot since these POSTs gives them the names of {to} when it starts with it, so wait for none. `diff --at-common-index` of two members' data shows keys with two names."
+            "In-order keys that were made while releases were mixed, or before the upgrade and above a member's raft snapshot, may have two names, which members keep silent about: stop all POSTs until all members run {to}. A member of {from} that has made no raft snapshot since these POSTs gives them the names of {to} when it starts with it, so wait for none. `diff --at-common-index` of two members' data shows keys with two names."
         ));
     }
     if step.to < V2_3 && step.from >= V2_3 {

@@ -7,7 +7,7 @@ use crate::etcd::ids::{MemberId, V2_2};
 use crate::etcd::start::cure;
 use crate::text::who;
 use crate::upgrade::downgrade::collect::Collected;
-use crate::upgrade::downgrade::evidence::{Answer, Evidence, MemberEvidence};
+use crate::upgrade::downgrade::evidence::{Answer, Evidence, MemberEvidence, NoAnswer};
 use crate::upgrade::downgrade::gate::{Caution, Claim, Doubt, Ground, NoStart, Source, Verdict};
 
 use crate::cli::commands::downgrade::evidence_text::{answer_text, disk_line, kind_text, ran_text};
@@ -381,6 +381,16 @@ impl Judgement<'_> {
         any && all
     }
 
+    /// Whether a server refused to talk without a client certificate, or with that one.
+    fn wants_a_certificate(&self) -> bool {
+        let of_member = |known: &MemberEvidence| matches!(&known.answer, Err(NoAnswer::Silent(silence)) if silence.wants_certificate());
+        let endpoints = self.collected.unknown_endpoints.iter();
+        self.evidence().members.iter().any(of_member)
+            || endpoints
+                .into_iter()
+                .any(|stray| stray.silence.wants_certificate())
+    }
+
     /// The refusal for stderr and the exit code; `None` for an allowance.
     pub(crate) fn failure(&self) -> Option<CliError> {
         if !self.is_refusal() {
@@ -406,6 +416,10 @@ impl Judgement<'_> {
             _ if self.wants_a_user() => (
                 self.reasons().into_iter().next(),
                 "auth is on: pass --username, and the password in --password-file or ETCD_ARK_PASSWORD",
+            ),
+            _ if self.wants_a_certificate() => (
+                self.reasons().into_iter().next(),
+                "the servers want a client certificate: pass --cert and --key, of an authority that they trust",
             ),
             Verdict::Unknown(doubts)
                 if matches!(doubts.first(), Some(Doubt::NoMemberOf(_)))

@@ -78,10 +78,14 @@ pub(crate) fn run(args: &List, cx: &Context<'_>) -> Result<()> {
             print(summaries, &cx.out);
         }
     }
-    if summaries.is_empty() && unreadable.is_empty() && !args.names {
+    if summaries.is_empty() && unreadable.is_empty() {
         let which = args.selection.text();
-        cx.out
-            .line(&format!("no archives{which} in {}", repository.location()));
+        let none = format!("no archives{which} in {}", repository.location());
+        if args.names {
+            cx.out.note(&none);
+        } else {
+            cx.out.line(&none);
+        }
     }
     for (_, failure) in &unreadable {
         cx.out.warn(&failure.message);
