@@ -217,13 +217,13 @@ fn listed(each: &[ProbeError]) -> String {
 impl ProbeError {
     /// Whether a client certificate, or another one, may be what is missing.
     pub fn wants_certificate(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Tls {
-                wants_certificate: true,
-                ..
-            }
-        )
+                wants_certificate, ..
+            } => *wants_certificate,
+            Self::NoneAnswered { each } => each.iter().any(Self::wants_certificate),
+            _ => false,
+        }
     }
 
     /// Whether a server is there, although its answer cannot be used.

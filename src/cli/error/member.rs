@@ -217,6 +217,9 @@ impl Judge for PutError {
             Self::MayNotWrite { .. } => failed(
                 "give the user a role that may write these keys, or pass another `--username` with `--password-file`",
             ),
+            Self::Read(why) if why.wants_certificate() => failed(
+                "the servers want a client certificate: pass --cert and --key, of an authority that they trust",
+            ),
             Self::Read(_) => failed(
                 "is one of the members in --endpoints up, has the cluster a leader, and does it serve the v2 API (etcd 3: `--enable-v2`)?",
             ),
