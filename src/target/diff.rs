@@ -5,19 +5,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::etcd::ids::{ClusterVersion, Index, V2_1, V2_2};
+use crate::etcd::ids::Index;
 use crate::etcd::membership::StoreFacts;
-use crate::etcd::replay::{Along, EntryMark, InOrderRules, Removal, Until};
-use crate::etcd::scan::Extent;
+use crate::etcd::replay::{EntryMark, Removal};
 use crate::etcd::store::diff::{Difference, compare, in_order_number};
 use crate::etcd::store::path::components;
+use crate::etcd::store::reduced::Reducer;
 use crate::etcd::store::{NodeId, Store};
 use crate::interrupt::Interrupt;
 use crate::progress::Event;
+use crate::target::sides::{Sides, is_clusters_own};
 use crate::target::{StoreError, StoreQuery, StoreRead, Target};
+
+pub use crate::target::sides::TwoNames;
 
 #[derive(Debug)]
 pub struct Comparison {
+    /// Its store has, besides directories, only the keys that the other has not, or not the same.
     pub a: StoreRead,
     pub b: StoreRead,
     /// Keys below `/1` and `/2`, in order.
@@ -28,15 +32,6 @@ pub struct Comparison {
     /// In-order keys that have another name on a member of 2.2. While the cluster version is 2.1 members of both
     /// releases may run, and the files do not record which of them named the keys above its raft snapshot.
     pub unsure: Vec<TwoNames>,
-}
-
-/// A key's two names, by the rules of 2.1 and of 2.2: store paths, of which a later request can have removed one.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TwoNames {
-    pub before_2_2: Option<Vec<u8>>,
-    pub from_2_2: Option<Vec<u8>>,
-    /// The later release of the two: before 2.2 a POST makes another name, before 2.3 a refresh another value.
-    pub next: InOrderRules,
 }
 
 #[derive(Debug)]
@@ -87,42 +82,21 @@ pub fn diff(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Comparison, StoreError> {
-    let mut read_a = a.read_store(wanted, interrupt, observe)?;
-    let mut read_b = b.read_store(wanted, interrupt, observe)?;
-    if at_common_index && read_a.replayed.at != read_b.replayed.at {
-        let common = read_a.replayed.at.min(read_b.replayed.at);
-        let wanted = StoreQuery {
-            until: Until::Index(common),
-            ..wanted
-        };
-        if read_a.replayed.at > common {
-            read_a = a.read_store(wanted, interrupt, observe)?;
-        } else {
-            read_b = b.read_store(wanted, interrupt, observe)?;
-        }
-    }
-    let mut unsure = unsure_names(a, &read_a, wanted, interrupt, observe)?;
-    unsure.extend(unsure_names(b, &read_b, wanted, interrupt, observe)?);
-    let trail = |target: &Target, read: &StoreRead, observe: &mut dyn FnMut(Event)| {
-        let wanted = StoreQuery {
-            until: Until::Index(read.replayed.at),
-            along: Along::KeepTrail,
-            extent: Extent::All,
-            starts: false,
-            ..wanted
-        };
-        let read = target.read_from_oldest(wanted, interrupt, observe)?;
-        Ok::<_, StoreError>(read.replayed.trail)
+    let mut sides = Sides {
+        wanted,
+        interrupt,
+        observe,
+        reducer: Reducer::default(),
     };
-    let trail_a = trail(a, &read_a, observe)?;
-    let trail_b = trail(b, &read_b, observe)?;
-    let logs = agreement(&trail_a, &trail_b);
-    let (at_a, at_b) = (read_a.replayed.at, read_b.replayed.at);
-    let (store_a, store_b) = (&read_a.replayed.store, &read_b.replayed.store);
+    let [a, b] = sides.read([a, b], at_common_index)?;
+    let [trail_a, trail_b] = [a.trail(), b.trail()];
+    let logs = agreement(trail_a, trail_b);
+    let (at_a, at_b) = (a.read.replayed.at, b.read.replayed.at);
+    let (store_a, store_b) = (&a.read.replayed.store, &b.read.replayed.store);
     let causes = Causes {
         stores: [store_a, store_b],
-        trails: [&trail_a, &trail_b],
-        removals: [Removals::of(&trail_a), Removals::of(&trail_b)],
+        trails: [trail_a, trail_b],
+        removals: [Removals::of(trail_a), Removals::of(trail_b)],
         differ_from: logs.first_difference.unwrap_or(at_a.min(at_b).next()),
         same_log: logs.common.is_some() && logs.first_difference.is_none() && at_a == at_b,
     };
@@ -131,67 +105,15 @@ pub fn diff(
         .filter(|difference| !is_clusters_own(&difference.path))
         .map(|difference| causes.explain(difference))
         .collect();
-    // Reading each log's cluster facts succeeded, so this does too.
-    let facts = |store: &Store| store.cluster_facts().unwrap_or_default();
-    let clusters = (facts(store_a), facts(store_b));
+    let unsure: BTreeSet<_> = a.unsure.into_iter().chain(b.unsure).collect();
     Ok(Comparison {
         keys,
-        clusters,
         logs,
         unsure: unsure.into_iter().collect(),
-        a: read_a,
-        b: read_b,
+        clusters: (a.cluster, b.cluster),
+        a: a.read,
+        b: b.read,
     })
-}
-
-/// The keys of `target` that the other release names differently, where members of both may run.
-fn unsure_names(
-    target: &Target,
-    read: &StoreRead,
-    wanted: StoreQuery,
-    interrupt: &Interrupt,
-    observe: &mut dyn FnMut(Event),
-) -> Result<BTreeSet<TwoNames>, StoreError> {
-    let replayed = &read.replayed;
-    let version = read.member.cluster_version.as_ref();
-    // A cluster may be on its way from the release of its version to the next one.
-    let next = match version.map(ClusterVersion::release) {
-        Some(V2_1) => InOrderRules::From22,
-        Some(V2_2) => InOrderRules::From23,
-        _ => return Ok(BTreeSet::new()),
-    };
-    if wanted.rules.is_some() || !replayed.depends_on(next) {
-        return Ok(BTreeSet::new());
-    }
-    let wanted = StoreQuery {
-        until: Until::Index(replayed.at),
-        rules: Some(next),
-        ..wanted
-    };
-    let otherwise = target.read_store(wanted, interrupt, observe)?;
-    let found = compare(&replayed.store, &otherwise.replayed.store);
-    let found = found
-        .into_iter()
-        .filter(|found| !is_clusters_own(&found.path));
-    let names = found.map(
-        |Difference {
-             path, a, b, twin, ..
-         }| match (a, b) {
-            (Some(_), None) => (Some(path), twin),
-            (None, Some(_)) => (twin, Some(path)),
-            _ => (Some(path.clone()), Some(path)),
-        },
-    );
-    let names = names.map(|(before_2_2, from_2_2)| TwoNames {
-        before_2_2,
-        from_2_2,
-        next,
-    });
-    Ok(names.collect())
-}
-
-fn is_clusters_own(path: &[u8]) -> bool {
-    matches!(components(path).as_slice(), [] | [b"0", ..])
 }
 
 fn agreement(a: &[EntryMark], b: &[EntryMark]) -> LogAgreement {

@@ -6,6 +6,7 @@
 pub mod deep_verify;
 pub mod diff;
 pub mod keys_json;
+mod sides;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -119,6 +120,8 @@ pub enum StoreError {
     Start { target: PathBuf, fault: StartFault },
     #[error("`{target}`: {fault}")]
     Replay { target: PathBuf, fault: ReplayFault },
+    #[error("`{0}` changed while it was being read")]
+    Changed(PathBuf),
 }
 
 impl Target {
@@ -240,6 +243,22 @@ impl Target {
         let empty = (first == Some(0)).then_some(Start::Empty);
         let snapshots = snapshots.into_iter().map(Start::From);
         Ok(empty.into_iter().chain(snapshots).collect())
+    }
+
+    /// Whether a replay can begin in one place only and needs every file, whatever it is for.
+    fn has_one_start(&self) -> bool {
+        let starts = self.starts().unwrap_or_default();
+        let [start] = starts[..] else {
+            return false;
+        };
+        match self {
+            Self::Archive(_) => true,
+            Self::DataDir(data_dir) => data_dir.list().is_ok_and(|listing| {
+                let from = start.id().map_or(Index(0), |id| id.index);
+                let needed = data_dir.covering(&listing, from);
+                needed.is_ok_and(|needed| needed.len() == listing.segments.len())
+            }),
+        }
     }
 
     pub(crate) fn likely_rules(&self) -> InOrderRules {

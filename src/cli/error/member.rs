@@ -102,6 +102,9 @@ impl Judge for StoreError {
                 corrupt("etcd could not start from it either; use another archive or member")
             }
             Self::Replay { fault, target } => of_replay(fault).about(target),
+            Self::Changed(_) => failed(
+                "something writes to it; stop that, or use an archive of it, and run this again",
+            ),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! value.rs        a key's value, as it was read
 //! to_json.rs      a Store  ->  the JSON of etcd's API
 //! diff.rs         two Stores  ->  their differences
+//! reduced.rs      two Stores, one at a time  ->  what of them differs
 //! stats.rs        a Store  ->  numbers and sizes of its keys
 //! ```
 //!
@@ -23,6 +24,7 @@ pub mod fingerprint;
 pub mod from_json;
 pub mod ops;
 pub mod path;
+pub mod reduced;
 pub mod rules;
 pub mod stats;
 #[cfg(test)]
