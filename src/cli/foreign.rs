@@ -24,11 +24,7 @@ pub(crate) fn foreign(path: &Path) -> Option<CliError> {
     let source = FileSource::open(path).ok().filter(|_| !is_ours)?;
     let mut bytes = vec![0; source.length().min(BEGINNING) as usize];
     source.read_exact_at(&mut bytes, 0).ok()?;
-    let (what, hint) = if fs_err::metadata(path).is_ok_and(|found| found.is_file()) {
-        kind(&bytes, name.ends_with(EXTENSION))?
-    } else {
-        ("not a regular file", NAMED)
-    };
+    let (what, hint) = kind(&bytes, name.ends_with(EXTENSION))?;
     let message = format!("`{name}` is not an etcd-ark archive: it is {what}");
     Some(CliError::usage(message).hint(hint))
 }
