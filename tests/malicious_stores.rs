@@ -455,3 +455,20 @@ fn a_rewind_that_needs_a_raft_snapshot_that_no_etcd_loads_says_so() {
         )
         .says("leave that input out");
 }
+
+#[test]
+fn what_is_lost_is_the_first_warning() {
+    // It was the last of six.
+    let dir = TempDir::new().unwrap();
+    let mut made = Made::new("2.1.0");
+    let member = made.snapshot(1, &saved(&store("2.1.0", &json!({}), 2)));
+    let member = member.write(dir.path().join("member.etcd"));
+    let segment = member.join("member/wal").join(segment_name(0, 0));
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes.truncate(61);
+    fs::write(&segment, bytes).unwrap();
+    let (_, told) = snapshot(&member, &dir.path().join("backups"), &[]);
+    let warnings = told["manifest"]["warnings"].as_array().unwrap();
+    assert!(warnings.len() > 2, "{warnings:#?}");
+    assert_has(&warnings[0].to_string(), "entries 1 to 2 are lost");
+}

@@ -376,7 +376,9 @@ impl Capture<'_> {
             // An archive that lacks entries does not take the place of an older one that has them.
             let lacks = is_lost.then(|| source.text.clone());
             does_not_start = does_not_start.or(lacks);
-            warnings.push(source);
+            // What is lost is said first.
+            let place = if is_lost { 0 } else { warnings.len() };
+            warnings.insert(place, source);
         }
         self.starts = verdicts;
         if let (Some(before), Some(db)) = (looked, &opening.db)
