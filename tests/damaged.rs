@@ -164,7 +164,8 @@ fn what_no_ordinary_snapshot_takes_is_saved_as_damaged() {
         match capture(DataDir::open_damaged(&dir, None), Scope::Damaged) {
             Ok(_) => saved += 1,
             Err(CaptureError::NotDamaged) => {
-                capture(DataDir::open(&dir, None), Scope::Live).unwrap();
+                let captured = capture(DataDir::open(&dir, None), Scope::Live).unwrap();
+                assert_eq!(captured.manifest.does_not_start, None, "{case}");
                 ordinary += 1;
             }
             Err(error) => {
@@ -175,7 +176,7 @@ fn what_no_ordinary_snapshot_takes_is_saved_as_damaged() {
             }
         }
     }
-    assert_eq!((saved, ordinary, empty), (168, 179, 10));
+    assert_eq!((saved, ordinary, empty), (184, 163, 10));
 }
 
 #[test]
@@ -481,5 +482,25 @@ fn keys_that_no_server_would_serve_are_not_given_without_a_word() {
         let told = ark(args.iter().map(AsRef::as_ref).chain(targets));
         told.exits(0)
             .says("no etcd starts from it: the WAL has no marker of the raft snapshot");
+    }
+}
+
+#[test]
+fn a_raft_snapshot_renamed_by_hand_changes_no_verdict_of_what_was_saved() {
+    // The server reads the one that sorts last first; behind the segments in the archive, it was not found.
+    let story = Story::new();
+    let data_dir = story.data_dir("C-intact");
+    let snap = data_dir.join("member/snap");
+    let rename = |from: &str, to: &str| fs::rename(snap.join(from), snap.join(to)).unwrap();
+    rename("0000000000000004-000000000000019a.snap", "4-19a.snap");
+    rename(
+        "0000000000000004-0000000000000171.snap",
+        "0000000000000004-0000000000000172.snap",
+    );
+    let (archive, _) = snapshot(&data_dir, &story.backups(), &["--damaged"]);
+    for (target, code) in [(&data_dir, 0), (&archive, 4)] {
+        let told = typed("verify --json {}", &[target]).exits(code).json();
+        let starts = told["targets"][0]["starts"].as_object().unwrap();
+        assert!(starts.values().all(|starts| starts == "yes"), "{told:#}");
     }
 }

@@ -387,3 +387,88 @@ fn an_answer_without_end_can_be_stopped() {
     bounded.args([r#"exec "$1" --json keys "$2" >/dev/null"#, "sh", BINARY]);
     run(bounded.arg(&member)).exits(143);
 }
+
+#[test]
+fn a_raft_snapshot_that_no_etcd_loads_hides_nothing_that_an_older_one_and_the_log_hold() {
+    // A bit was flipped in the JSON and the CRC made to fit: `rewind` said that something writes to the data dir,
+    // and nothing read the archive of it.
+    let dir = TempDir::new().unwrap();
+    let mut made = Made::new("2.1.0");
+    let key = |name: &str, index| node(&format!("/1/{name}"), index, "x", Value::Null);
+    let older = json!({"a": key("a", 3)});
+    let newer = json!({"a": key("a", 3), "b": key("b", 4)});
+    made.request("PUT", "/1/a", "x")
+        .snapshot(1, &saved(&store("2.1.0", &older, 3)))
+        .request("PUT", "/1/b", "x");
+    let mut broken = saved(&store("2.1.0", &newer, 4));
+    broken.pop();
+    let member = made.snapshot(1, &broken).request("PUT", "/1/c", "x");
+    let member = member.write(dir.path().join("member.etcd"));
+
+    let listed = |target: &Path| {
+        let told = typed("keys --json {}", &[&target]).exits(0).json();
+        told["node"].clone()
+    };
+    let expected = listed(&member);
+    assert_has(&expected.to_string(), "/c");
+    let (live, _) = snapshot(&member, &dir.path().join("live"), &[]);
+    let (all, _) = snapshot(&member, &dir.path().join("all"), &["--all"]);
+    for (name, input) in [("1", &member), ("2", &live), ("3", &all)] {
+        assert_eq!(listed(input), expected, "{}", input.display());
+        let out = dir.path().join(name);
+        typed("rewind --to end --out {} {}", &[&out, input])
+            .exits(0)
+            .says("is corrupt and was passed over");
+        let archives = names(&out).into_iter();
+        let mut archives = archives.filter(|name| name.strip_suffix(".zst").is_some());
+        let archive = out.join(archives.next().unwrap());
+        typed("verify --deep {}", &[&archive]).exits(0);
+        assert_eq!(listed(&archive), expected);
+    }
+    let (saved, told) = snapshot(&member, &dir.path().join("damaged"), &["--damaged"]);
+    let why = told["manifest"]["damage"]["start"].as_str().unwrap();
+    assert_has(why, "the store in the raft snapshot cannot be read");
+    assert_eq!(listed(&saved), expected);
+}
+
+#[test]
+fn a_rewind_that_needs_a_raft_snapshot_that_no_etcd_loads_says_so() {
+    let dir = TempDir::new().unwrap();
+    let mut made = Made::new("2.1.0");
+    let mut broken = saved(&store("2.1.0", &json!({}), 2));
+    broken.pop();
+    let member = made.snapshot(1, &broken).request("PUT", "/1/c", "x");
+    let member = member.write(dir.path().join("member.etcd"));
+    let wal = member.join("member/wal");
+    // The log begins behind it.
+    let mut log = SegmentBuilder::new(0, false);
+    log.crc().metadata(MEMBER_ID, CLUSTER_ID).marker(1, 2);
+    log.entry(NORMAL, 1, 3, Some(&request("PUT", "/1/c", "x")));
+    log.hard_state(1, MEMBER_ID, 3);
+    fs::remove_file(wal.join(segment_name(0, 0))).unwrap();
+    write_file(&wal.join(segment_name(1, 3)), 0o600, log.bytes());
+    let out = dir.path().join("out");
+    typed("rewind --to end --out {} {}", &[&out, &member])
+        .exits(4)
+        .says(
+            "etcd cannot load the raft snapshot at index 2 of term 1: the store is not etcd's JSON",
+        )
+        .says("leave that input out");
+}
+
+#[test]
+fn what_is_lost_is_the_first_warning() {
+    // It was the last of six.
+    let dir = TempDir::new().unwrap();
+    let mut made = Made::new("2.1.0");
+    let member = made.snapshot(1, &saved(&store("2.1.0", &json!({}), 2)));
+    let member = member.write(dir.path().join("member.etcd"));
+    let segment = member.join("member/wal").join(segment_name(0, 0));
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes.truncate(61);
+    fs::write(&segment, bytes).unwrap();
+    let (_, told) = snapshot(&member, &dir.path().join("backups"), &[]);
+    let warnings = told["manifest"]["warnings"].as_array().unwrap();
+    assert!(warnings.len() > 2, "{warnings:#?}");
+    assert_has(&warnings[0].to_string(), "entries 1 to 2 are lost");
+}

@@ -11,6 +11,7 @@ use crate::archive::{Archive, ArchiveError, ArchiveFault, Digests, FileEntry, Ro
 use crate::etcd::digest::Digest;
 use crate::etcd::ids::SegmentName;
 use crate::etcd::member::{MemberFacts, StartFault};
+use crate::etcd::raft_snapshot::SnapshotFault;
 use crate::etcd::rescue::Lost;
 use crate::etcd::scan::{
     FileEnd, FileFault, FileReport, MemberScan, Pass, ReplayResult, ScanResult,
@@ -31,8 +32,8 @@ pub struct ArchiveReport {
     pub replay: Option<ReplayResult>,
     /// Every entry, in the same cases.
     pub trace: Option<Trace>,
-    /// For an archive of a damaged data dir: the member according to the intact part, and what is
-    /// lost, if requested and the archive holds what it was given.
+    /// For an archive of a damaged data dir, or a replay that cannot load the newest raft snapshot: the
+    /// member according to the intact part, and what is lost, if requested and the archive holds what it was given.
     pub rescued: Option<Result<(MemberFacts, Option<Lost>), StartFault>>,
     /// Whether servers of each release line start from its restored data, if requested and
     /// all of it can be read.
@@ -121,12 +122,19 @@ pub fn verify(
             faults.extend(lines.map(VerifyFault::Damaged));
         }
         Ok(()) => {
+            let mut broken = files.iter().filter_map(|file| file.fault.as_ref());
             // A fault in a file changes the facts too; one report is enough.
-            if files.iter().all(|file| file.fault.is_none()) && faults.is_empty() {
+            if broken.clone().next().is_none() && faults.is_empty() {
                 match check.finish(archive) {
                     Ok(found) => (replay, trace) = (found.replay, found.trace),
                     Err(fault) => faults.push(fault),
                 }
+            } else if pass.replay.is_some() && faults.is_empty() && broken.all(is_unloadable) {
+                // The archive is what it was made as: a replay begins from an older one, as on a data dir.
+                rescued = Some(check.scan.finish_all().map(|found| {
+                    (replay, trace) = (found.replay, found.trace);
+                    (found.facts, found.lost)
+                }));
             }
         }
         Err(ArchiveError::Fault { fault, .. }) => {
@@ -148,6 +156,11 @@ pub fn verify(
         starts,
         sha256: whole,
     })
+}
+
+/// Whether a file is a raft snapshot with the right CRC over a store that etcd cannot load.
+fn is_unloadable(fault: &FileFault) -> bool {
+    matches!(fault, FileFault::Snapshot(SnapshotFault::Store(_)))
 }
 
 /// Checks the member's files by etcd's rules as they are unpacked.

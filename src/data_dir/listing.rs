@@ -3,6 +3,7 @@
 //! etcd reads its directories by names. A name that it would open must be that of a regular file, or of a symlink to
 //! one that belongs to the data dir's owner. Any other file is not read, and a symlink to it is not followed.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fs::FileType;
 use std::io::{self, Read as _};
@@ -146,6 +147,12 @@ impl Listing {
     }
 }
 
+/// Whether etcd takes the file at `path` in an archive for a raft snapshot: it looks only at how a name ends, and
+/// loads the one that sorts last.
+fn is_for_raft_snapshot(path: &str) -> bool {
+    path.starts_with("member/snap/") && path.strip_suffix(".snap").is_some()
+}
+
 /// The archive path of 3.x's backend of the v3 store.
 const DB: &str = "member/snap/db";
 
@@ -168,8 +175,8 @@ impl DataDir {
         Ok(listing)
     }
 
-    /// Every regular file of the member: raft snapshots, newest first, then the segments in order,
-    /// then the rest; and errors for other kinds of file with names that etcd would open.
+    /// Every regular file of the member: what etcd takes for raft snapshots, in its order, then the segments in
+    /// order, then the rest; and errors for other kinds of file with names that etcd would open.
     pub fn files(&self) -> Result<(Vec<SourceFile>, Vec<DataDirError>), DataDirError> {
         let (mut files, mut faults) = (Vec::new(), Vec::new());
         for found in self.entries()? {
@@ -180,9 +187,11 @@ impl DataDir {
             }
         }
         files.sort_by_key(|file| match file.kind {
-            FileKind::Snapshot(id) => (0, std::cmp::Reverse(Some(id)), None),
-            FileKind::Segment(name) => (1, std::cmp::Reverse(None), Some(name)),
-            FileKind::Other => (2, std::cmp::Reverse(None), None),
+            FileKind::Segment(name) => (1, Reverse(None), Some(name)),
+            _ if is_for_raft_snapshot(&file.archive_path) => {
+                (0, Reverse(Some(file.archive_path.clone())), None)
+            }
+            _ => (2, Reverse(None), None),
         });
         Ok((files, faults))
     }

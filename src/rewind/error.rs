@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::archive::ArchiveError;
 use crate::data_dir::{DataDirError, DbFault, Running};
 use crate::etcd::ids::{ClusterId, ClusterVersion, Index, Release, SnapshotId};
+use crate::etcd::raft_snapshot::SnapshotFault;
 use crate::etcd::replay::ReplayFault;
 use crate::fs::space::SpaceError;
 use crate::interrupt::Interrupted;
@@ -146,6 +147,12 @@ pub enum RewindError {
     Space(#[from] SpaceError),
     #[error("`{0}` changed while it was being read")]
     Changed(PathBuf),
+    #[error("`{path}`: etcd cannot load the raft snapshot at {id}: {fault}")]
+    Unloadable {
+        path: PathBuf,
+        id: SnapshotId,
+        fault: SnapshotFault,
+    },
     #[error("`{path}`: {fault}")]
     Entry { path: PathBuf, fault: ReplayFault },
     #[error(

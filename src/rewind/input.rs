@@ -69,6 +69,18 @@ impl ReadInput {
         })
     }
 
+    /// Leaves out the raft snapshot `id`, which cannot be loaded, by this report; `false` if it does not have it.
+    pub(crate) fn pass_over(&mut self, id: SnapshotId, report: &FileReport) -> bool {
+        let snapshots = &mut self.trace.snapshots;
+        let before = snapshots.len();
+        snapshots.retain(|snapshot| snapshot.id != id);
+        let is_here = snapshots.len() < before;
+        if is_here {
+            self.passed_over.push(report.clone());
+        }
+        is_here
+    }
+
     /// Its log, to be compared with others.
     pub fn log(&self) -> Log<'_> {
         let position = &self.facts.position;

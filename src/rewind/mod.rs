@@ -54,6 +54,7 @@ use crate::archive::manifest::FILE_MODE;
 use crate::data_dir::{DbLook, consistent_index};
 use crate::etcd::ids::{ClusterId, Index, Term};
 use crate::etcd::replay::InOrderRules;
+use crate::etcd::scan::FileReport;
 use crate::etcd::store::UnixNanos;
 use crate::fs::owner::Owner;
 use crate::interrupt::Interrupt;
@@ -64,7 +65,7 @@ use crate::rewind::history::History;
 use crate::rewind::input::ReadInput;
 use crate::rewind::new_cluster::MemberChanges;
 use crate::rewind::plan::{Lost, PlannedStore};
-use crate::rewind::reread::Reading;
+use crate::rewind::reread::{Reading, snapshot_path};
 use crate::rewind::stores::{Agreed, Stores, View};
 use crate::target::Target;
 
@@ -147,7 +148,47 @@ pub fn plan(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Plan, RewindError> {
-    let read_inputs = read_all(request, inputs, interrupt, observe)?;
+    let mut read_inputs = read_all(request, inputs, interrupt, observe)?;
+    let mut unloadable = None;
+    loop {
+        match plan_from(&mut read_inputs, request, inputs, interrupt, observe) {
+            Err(error @ RewindError::Unloadable { .. }) => {
+                // An older one, or the log from its beginning, may lead to the same.
+                if !pass_over(&error, &mut read_inputs) {
+                    return Err(error);
+                }
+                unloadable = Some(error);
+            }
+            Err(error @ (RewindError::Uncovered { .. } | RewindError::Base { .. })) => {
+                return Err(unloadable.unwrap_or(error));
+            }
+            planned => return planned,
+        }
+    }
+}
+
+/// Leaves a raft snapshot that cannot be loaded out of what its input has; `false` if it was not there.
+fn pass_over(error: &RewindError, read_inputs: &mut [ReadInput]) -> bool {
+    let RewindError::Unloadable { path, id, fault } = error else {
+        return false;
+    };
+    let report = FileReport {
+        path: snapshot_path(*id),
+        bytes: 0,
+        fault: Some(fault.clone().into()),
+    };
+    let mut read_inputs = read_inputs.iter_mut();
+    read_inputs.any(|read_input| read_input.path == *path && read_input.pass_over(*id, &report))
+}
+
+/// Plans from what was read; takes `read_inputs` if that succeeds.
+fn plan_from(
+    read_inputs: &mut Vec<ReadInput>,
+    request: &RewindRequest<'_>,
+    inputs: &[Input],
+    interrupt: &Interrupt,
+    observe: &mut dyn FnMut(Event),
+) -> Result<Plan, RewindError> {
     let names: Vec<String> = read_inputs.iter().map(name_of).collect();
     let logs: Vec<_> = read_inputs.iter().map(ReadInput::log).collect();
     let agreement = agree(&logs).map_err(|fork| RewindError::Fork {
@@ -155,14 +196,14 @@ pub fn plan(
         names: names.clone(),
     })?;
     let history = History::new(logs, agreement.clone());
-    let moment = CutPoint::find(&request.to, &history, &read_inputs)?;
-    refuse_cut_of_3x(&read_inputs, &moment, &history)?;
-    let views = views(&read_inputs, &history, &moment, &names)?;
-    let base = choose_base(request, &read_inputs, &views, &moment)?;
+    let moment = CutPoint::find(&request.to, &history, read_inputs)?;
+    refuse_cut_of_3x(read_inputs, &moment, &history)?;
+    let views = views(read_inputs, &history, &moment, &names)?;
+    let base = choose_base(request, read_inputs, &views, &moment)?;
     let rules = InOrderRules::of(moment.cluster_version.as_ref());
     let mut stores = Stores {
         inputs,
-        read_inputs: &read_inputs,
+        read_inputs,
         history: &history,
         moment: moment.index,
         rules,
@@ -178,7 +219,7 @@ pub fn plan(
         disagreed,
         served,
     } = stores.agreed(base, &views, &names, request.base.is_some())?;
-    let db = choose_db(&read_inputs, base);
+    let db = choose_db(read_inputs, base);
     if let Some((input, read_input)) =
         db.and_then(|place| Some((inputs.get(place)?, read_inputs.get(place)?)))
         && let Target::DataDir(data_dir) = &input.target
@@ -188,11 +229,11 @@ pub fn plan(
     {
         require_db_between(&file.path, base.index(), moment.index)?;
     }
-    let term = next_term(&read_inputs)?;
+    let term = next_term(read_inputs)?;
     let changes =
         crate::rewind::new_cluster::changes(request.requested, &mut store, moment.index, term)?;
     let members = crate::rewind::new_cluster::members_of(&store, moment.index)?;
-    let old_cluster_id = cluster_of(&read_inputs);
+    let old_cluster_id = cluster_of(read_inputs);
     let log = history.cover(base.index().next(), moment.index, Some(base.input));
     Ok(Plan {
         db,
@@ -202,7 +243,7 @@ pub fn plan(
             crate::rewind::new_cluster::new_cluster_id(
                 old_cluster_id,
                 moment.index,
-                &read_inputs,
+                read_inputs,
                 request.now,
             )
         },
@@ -222,7 +263,7 @@ pub fn plan(
         changes,
         rules,
         disagreed,
-        read_inputs,
+        read_inputs: std::mem::take(read_inputs),
         now: request.now,
     })
 }

@@ -11,7 +11,7 @@ use fs_err as fs;
 use crate::archive::Archive;
 use crate::archive::manifest::kind_of;
 use crate::etcd::ids::{Index, SnapshotId};
-use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotScan};
+use crate::etcd::raft_snapshot::{SnapshotFacts, SnapshotFault, SnapshotScan};
 use crate::etcd::scan::FileKind;
 use crate::etcd::store::Store;
 use crate::etcd::store::from_json::LoadOptions;
@@ -100,8 +100,12 @@ impl Reading<'_> {
             scan.update(piece);
             Ok(())
         })?;
-        let changed = |_| RewindError::Changed(input.target.path().to_path_buf());
-        scan.finish().map_err(changed)
+        let path = input.target.path().to_path_buf();
+        scan.finish().map_err(|fault| match fault {
+            // The first read takes the cluster's keys alone, so that only the CRC was checked for the rest.
+            SnapshotFault::Store(_) => RewindError::Unloadable { path, id, fault },
+            _ => RewindError::Changed(path),
+        })
     }
 
     fn through(&mut self, target: &Target, taker: &mut dyn Taker) -> Result<(), RewindError> {

@@ -90,11 +90,11 @@ impl Remains {
     }
 
     /// Writes all of them. Returns the member's facts, and what is wrong; `ordinary` captures the data dir as
-    /// if it were not damaged.
+    /// if it were not damaged, and returns why its own release does not start from it.
     pub(super) fn write(
         mut self,
         writer: &mut Writer<'_>,
-        ordinary: impl FnOnce() -> Result<(), CaptureError>,
+        ordinary: impl FnOnce() -> Result<Option<String>, CaptureError>,
         interrupt: &Interrupt,
         observe: &mut dyn FnMut(Event),
     ) -> Result<(MemberFacts, Damage), CaptureError> {
@@ -146,9 +146,9 @@ impl Remains {
             start,
         };
         if damage.is_none() {
-            let error = ordinary().err().ok_or(CaptureError::NotDamaged)?;
+            let why = ordinary().unwrap_or_else(|error| Some(with_cause(&error)));
             interrupt.check()?;
-            damage.start = Some(with_cause(&error));
+            damage.start = Some(why.ok_or(CaptureError::NotDamaged)?);
         }
         Ok((facts, damage))
     }

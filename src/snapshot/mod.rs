@@ -28,8 +28,8 @@ use crate::archive::manifest::{
     Tool,
 };
 use crate::archive::warning::WarningCode::{
-    Damage, DoesNotStart, EmptySegment, OverLimit, RemovalPending, Removed, StrayVote,
-    VersionPending,
+    Damage, DoesNotStart, EmptySegment, OverLimit, RemovalPending, Removed, SourceDoesNotStart,
+    StrayVote, VersionPending,
 };
 use crate::archive::warning::{Warning, Warnings};
 use crate::archive::{EXTENSION, Manifest, Writer};
@@ -177,11 +177,12 @@ fn damage_warnings(damage: &manifest::Damage, files: &[FileEntry], data_dir: &Da
     Warnings(lines.into_iter().map(|line| Damage.text(line)).collect())
 }
 
-/// Captures the data dir of `request` as if it were not damaged, and keeps nothing.
+/// Captures the data dir of `request` as if it were not damaged, and keeps nothing. Returns why its own release
+/// does not start because of what is in its files, if it does not.
 fn capture_nowhere(
     request: &SnapshotRequest<'_>,
     interrupt: &Interrupt,
-) -> Result<(), CaptureError> {
+) -> Result<Option<String>, CaptureError> {
     let source = request.data_dir;
     let wal_dir = source.has_dedicated_wal().then(|| source.wal_dir());
     let data_dir = &DataDir::open(source.root(), wal_dir)?;
@@ -199,7 +200,16 @@ fn capture_nowhere(
         interrupt,
         observe: &mut |_| {},
     };
-    ordinary.retry_until_consistent(None).map(drop)
+    let (manifest, _) = ordinary.retry_until_consistent(None)?;
+    let source = manifest.warnings.0.into_iter();
+    let mut source = source.filter(|warning| warning.code == SourceDoesNotStart);
+    let dead = manifest.does_not_start.map(|text| {
+        let starts = ordinary.starts.as_ref();
+        let refusal = starts.and_then(|starts| own_refusal(starts, manifest.member.release()));
+        let why = refusal.and_then(|(line, verdict)| verdict.why_not(*line));
+        why.unwrap_or(text)
+    });
+    Ok(dead.or_else(|| source.next().map(|warning| warning.text)))
 }
 
 /// `etcd-<member>-[damaged-]<UTC time>-<last index, 16 hex>.tar.zst`.
@@ -366,7 +376,9 @@ impl Capture<'_> {
             // An archive that lacks entries does not take the place of an older one that has them.
             let lacks = is_lost.then(|| source.text.clone());
             does_not_start = does_not_start.or(lacks);
-            warnings.push(source);
+            // What is lost is said first.
+            let place = if is_lost { 0 } else { warnings.len() };
+            warnings.insert(place, source);
         }
         self.starts = verdicts;
         if let (Some(before), Some(db)) = (looked, &opening.db)

@@ -44,7 +44,11 @@ impl Judge for RewindError {
                 ),
             )
             .about(path),
-            Self::Db(_) | Self::Entry { .. } | Self::Leftover(_) | Self::NoTermLeft => {
+            Self::Db(_)
+            | Self::Entry { .. }
+            | Self::Leftover(_)
+            | Self::NoTermLeft
+            | Self::Unloadable { .. } => {
                 corrupt("its checksums are right, but no etcd wrote this; leave that input out")
             }
             _ => of_refusal(self),

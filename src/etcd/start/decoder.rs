@@ -10,6 +10,10 @@ use crate::etcd::wal::record::{LENGTH_WORD, MAX_RECORD};
 /// The length at which Go refuses to make a slice, in bytes.
 const MAX_SLICE: u64 = 1 << 48;
 
+/// The length from which on a server is assumed to lack the memory for the slice, in bytes. Whether it starts with
+/// a smaller one depends on the memory of its host.
+const MAX_MEMORY: u64 = 1 << 35;
+
 /// A record's fields; absent ones are zero, as in Go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Record<'a> {
@@ -28,6 +32,8 @@ pub(super) enum Stop {
     Padded,
     /// A length for which Go makes no slice.
     ImpossibleLength,
+    /// A length for which a server lacks the memory.
+    OutOfMemory,
     /// The running CRC does not match.
     CrcMismatch,
     /// A record that ends inside a field.
@@ -121,9 +127,10 @@ impl Decoder {
     /// enough of them, or if the length is not possible.
     fn frame_length(&mut self, bytes: &[u8]) -> Option<usize> {
         let word = u64::from_le_bytes(*bytes.first_chunk()?);
-        if word > MAX_SLICE {
+        if word >= MAX_MEMORY {
             self.stop = Some(match word >> 56 {
                 0x81..=0x87 => Stop::Padded,
+                _ if word <= MAX_SLICE => Stop::OutOfMemory,
                 _ => Stop::ImpossibleLength,
             });
             return None;
@@ -317,6 +324,22 @@ impl<'a> Fields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Servers of 2.1 to 2.3 ended with `fatal error: runtime: out of memory` at 2^35 and more.
+    #[test]
+    fn a_length_word_of_more_memory_than_there_is_ends_the_server() {
+        for (word, stop) in [
+            (MAX_MEMORY - 1, None),
+            (MAX_MEMORY, Some(Stop::OutOfMemory)),
+            (1 << 47, Some(Stop::OutOfMemory)),
+            (MAX_SLICE + 1, Some(Stop::ImpossibleLength)),
+            (0x83 << 56, Some(Stop::Padded)),
+        ] {
+            let mut decoder = Decoder::default();
+            decoder.frame_length(&word.to_le_bytes());
+            assert_eq!(decoder.stop, stop, "{word:x}");
+        }
+    }
 
     /// A record, its type and CRC whole, of which nothing but zeros was written behind them: an odd number ends
     /// inside a field for 2.0 and 2.1, which know no field 0 and pass over it; 2.2 and later refuse it.

@@ -556,6 +556,7 @@ fn read_to_end(line: Release, log: &Log) -> Result<Option<u64>, Reason> {
         }
         (Some(Stop::Padded), _) => Err(Reason::Padded),
         (Some(Stop::ImpossibleLength), _) => Err(Reason::ImpossibleLength),
+        (Some(Stop::OutOfMemory), _) => Err(Reason::OutOfMemory),
         (Some(Stop::CrcMismatch), _) => Err(Reason::CrcMismatch),
         (Some(Stop::Malformed | Stop::Refused), _) => Err(Reason::Malformed),
     }

@@ -28,6 +28,9 @@ pub enum Reason {
     /// A length word for which Go makes no slice.
     #[error("a WAL record has an impossible length")]
     ImpossibleLength,
+    /// A length word for which the server lacks the memory.
+    #[error("a WAL record claims to be longer than 32 GiB")]
+    OutOfMemory,
     /// The frames are padded, as 3.x writes them.
     #[error("the WAL is one of etcd 3.x")]
     Padded,
@@ -194,6 +197,7 @@ impl Reason {
             Self::MetadataConflict => read("wal: conflicting metadata found"),
             Self::NoMarker(_) => read("wal: snapshot not found"),
             Self::MarkerTerm(_) => read("wal: snapshot mismatch"),
+            Self::OutOfMemory => says("fatal error: runtime: out of memory"),
             Self::ImpossibleLength | Self::Padded => {
                 says("panic: runtime error: makeslice: len out of range")
             }
