@@ -15,10 +15,10 @@ use crate::archive::warning::WarningCode;
 use crate::data_dir::DataDir;
 use crate::fs::error::cause_of;
 use crate::fs::owner::name_of;
-use crate::fs::space::{self, nearest};
+use crate::fs::space::nearest;
 use crate::fs::staged::StagedDir;
 use crate::monitoring::scope::is_ahead;
-use crate::repository::lock::{BackupLock, LOCK_FILE};
+use crate::repository::lock::BackupLock;
 use crate::repository::probe::{WriteProbeError, probe};
 use crate::repository::{Catalog, Directory, Repository, RepositoryError, summarize};
 use crate::snapshot::destination::{Destination, refuse_backup_inside, spool_file};
@@ -27,6 +27,7 @@ use crate::text::{about, count, size, utc};
 use crate::upgrade::preflight::{Check, Finding, Status};
 
 use crate::cli::commands::prune::before_snapshot;
+use crate::cli::commands::snapshot::room::room;
 use crate::cli::commands::snapshot::{Snapshot, open_source, request, retention};
 use crate::cli::context::Context;
 use crate::cli::encryption::cipher;
@@ -404,45 +405,6 @@ fn judged(captured: &Captured) -> Vec<Check> {
         list.add(("data-size", "data size"), data_size);
     }
     list.all
-}
-
-/// Inodes that a run takes in the backup dir `dir`: archive, checksum file and sidecar, lock, missing directories.
-fn inodes(dir: &Path, is_encrypted: bool) -> u64 {
-    let there = nearest(dir);
-    let missing = dir.ancestors().take_while(|path| *path != there);
-    let missing = missing.filter(|path| !path.as_os_str().is_empty()).count() as u64;
-    2 + u64::from(is_encrypted) + u64::from(!dir.join(LOCK_FILE).exists()) + missing
-}
-
-/// Whether an archive of `bytes` fits wherever it is written.
-fn room(args: &Snapshot, repository: Option<&dyn Repository>, bytes: u64) -> Result<String> {
-    let is_encrypted = args.to.is_encrypted();
-    let spool = args.to.used_spool().filter(|spool| spool.is_dir());
-    let backups = repository.and_then(Repository::directory);
-    let mut told = Vec::new();
-    let most = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
-    if most.is_some_and(|most| most < bytes) {
-        return Err(std::io::Error::from(std::io::ErrorKind::FileTooLarge).into());
-    }
-    let spool = spool.as_deref().map(|dir| (dir, 1));
-    let backups = backups.map(|dir| (dir, inodes(dir, is_encrypted)));
-    for (dir, files) in spool.into_iter().chain(backups) {
-        let there = nearest(dir);
-        let required = space::require(there, bytes, dir);
-        let required = required.and_then(|()| space::require_inodes(there, files, dir));
-        required.map_err(|error| match error {
-            space::SpaceError::Io(error) => error.into(),
-            full => Kind::NoSpace
-                .error(full.to_string())
-                .hint("make room there, or write elsewhere (`--backup-dir`, `--spool-dir`)"),
-        })?;
-        told.push(format!(
-            "{} free in `{}`",
-            size(space::free(there)?),
-            dir.display()
-        ));
-    }
-    Ok(told.join("; "))
 }
 
 fn write_probe(
