@@ -400,7 +400,10 @@ fn what_is_missing_or_beside_the_point_is_called_what_it_is() {
         let told = ark([command, &data]).exits(4);
         let all = format!("{}{}", told.stdout, told.stderr).to_lowercase();
         assert!(!all.contains("no wal"), "the WAL is there: {all}");
-        assert!(!all.contains("etcd-ark list"), "it is no archive: {all}");
+        assert!(
+            !all.contains("etcd-ark list"),
+            "that is for archives: {all}"
+        );
     }
 }
 

@@ -539,7 +539,7 @@ fn a_raft_snapshot_from_before_and_a_log_from_after_the_move_are_spliced() {
             "which entry moved the cluster version to 2.2 or more cannot be told: as of entry 343 it was below, as of entry {by} it was not, and between them entries {missing} are missing; `--to index:343` goes back to before the move"
         );
         assert_eq!(message, expected);
-        // So does the gate, whose command is refused for the same reason.
+        // So does the gate: its command would be refused for the same reason.
         let gate = typed("downgrade check --offline {} {}", &[&before, log]);
         assert_has(&gate.exits(3).stdout, "`--to index:343`");
         // As it says.

@@ -133,7 +133,7 @@ impl CliError {
         Self { hint, ..self }
     }
 
-    /// Adds a hint if there is none.
+    /// Adds a hint unless it has one.
     pub(crate) fn or_hint(self, hint: &'static str) -> Self {
         let hint = self.hint.or(Some(hint.into()));
         Self { hint, ..self }
