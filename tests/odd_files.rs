@@ -320,3 +320,25 @@ fn a_backup_dir_below_missing_directories_is_told() {
     let flat = typed(line, &[&source, &dir.path().join("flat")]).exits(0);
     assert_eq!(flat.stderr, "");
 }
+
+#[test]
+fn a_renamed_raft_snapshot_that_etcd_loads_first_is_not_called_a_leftover() {
+    // etcd takes the `.snap` file whose name sorts last; the words were "etcd does not need it".
+    let dir = TempDir::new().unwrap();
+    let data_dir = dir.path().join("data");
+    let snap = small_member(&data_dir).snap_path;
+    let look = |name: &str| {
+        fs::copy(&snap, snap.with_file_name(name)).unwrap();
+        let told = typed("inspect {}", &[&data_dir]).exits(0).stdout;
+        let json = typed("inspect --json {}", &[&data_dir]).exits(0).json();
+        fs::remove_file(snap.with_file_name(name)).unwrap();
+        (told, json["leftovers"][0]["loaded"].as_bool())
+    };
+    let (told, loaded) = look("2-2bd.snap");
+    assert_has(&told, "loads before the others");
+    assert!(!told.contains("which etcd does not load"), "{told}");
+    assert_eq!(loaded, Some(true));
+    let (told, loaded) = look("0-old.snap");
+    assert_has(&told, "leftovers, which etcd does not load");
+    assert_eq!(loaded, Some(false));
+}

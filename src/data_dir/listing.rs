@@ -59,7 +59,7 @@ impl SourceFile {
     }
 }
 
-/// Files that etcd leaves behind and does not load.
+/// Files in a data dir that are not part of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeftoverKind {
     /// `*.snap.broken`: a raft snapshot that etcd could not read and renamed.
@@ -70,6 +70,8 @@ pub enum LeftoverKind {
     Temporary,
     /// A raft snapshot of 3.4 without a marker in the WAL: 3.4 writes the file first.
     UnmarkedSnapshot,
+    /// A raft snapshot that someone renamed, so that etcd loads it before the others.
+    Renamed,
     Unknown,
 }
 
@@ -97,12 +99,22 @@ impl LeftoverKind {
                 "etcd 3.4 was killed between the raft snapshot and its marker in the WAL",
                 "no: leave it to etcd, which purges it in its turn",
             ],
+            Self::Renamed => [
+                "a `.snap` file that etcd loads before the others, because its name sorts last",
+                "something other than etcd, which names a raft snapshot by its term and index, 16 hex digits each",
+                "no: stop etcd, and rename it or move it away; etcd-ark reads the other files",
+            ],
             Self::Unknown => [
                 "not a file that etcd makes",
                 "something other than etcd",
                 "ask who put it there; etcd does not need it",
             ],
         }
+    }
+
+    /// Whether etcd loads it if its content is valid.
+    pub fn is_loaded(self) -> bool {
+        self == Self::Renamed
     }
 
     fn of(name: &str) -> Self {
@@ -167,6 +179,15 @@ impl DataDir {
             }
         }
         listing.snapshots.sort_by(|(a, _), (b, _)| b.cmp(a));
+        let newest = listing.snapshots.first();
+        let newest = newest.map(|(_, file)| file.archive_path.clone());
+        for (kind, file) in &mut listing.leftovers {
+            if is_for_raft_snapshot(&file.archive_path)
+                && newest.as_ref() < Some(&file.archive_path)
+            {
+                *kind = LeftoverKind::Renamed;
+            }
+        }
         listing.segments.sort_by_key(|(name, _)| *name);
         listing.outside.extend(self.outside()?);
         if listing.segments.is_empty() {

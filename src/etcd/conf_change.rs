@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use memchr::memchr_iter;
 use prost::Message;
 
 use crate::etcd::ids::{ClusterVersion, Index, MemberId};
@@ -52,7 +53,9 @@ impl ClusterChange {
             return Self::in_conf_change(data).map(Some);
         }
         let beginning = data.get(..PATH_WITHIN).unwrap_or(data);
-        if !beginning.windows(3).any(|three| three == b"/0/") {
+        let mut slashes = memchr_iter(b'/', beginning);
+        let is_cluster = |at: usize| beginning.get(at..at + 3) == Some(b"/0/");
+        if !slashes.any(is_cluster) {
             return Ok(None);
         }
         match Request::in_entry(data) {

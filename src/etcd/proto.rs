@@ -7,6 +7,7 @@
 //! for a value that is present.
 
 use prost::Message;
+use prost::encoding::decode_varint;
 
 /// `etcdserverpb.Metadata`: the member of a WAL. The same in every segment.
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -45,6 +46,24 @@ pub struct HardState {
     /// The highest index known to be committed.
     #[prost(uint64, optional, tag = "3")]
     pub commit: Option<u64>,
+}
+
+impl HardState {
+    /// Reads one; `None` if it is not valid. There are as many of them as entries, mostly with these fields only.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let (mut state, mut rest) = (Self::default(), bytes);
+        while let Some((key, behind)) = rest.split_first() {
+            let field = match key {
+                0x08 => &mut state.term,
+                0x10 => &mut state.vote,
+                0x18 => &mut state.commit,
+                _ => return Self::decode(bytes).ok(),
+            };
+            rest = behind;
+            *field = Some(decode_varint(&mut rest).ok()?);
+        }
+        Some(state)
+    }
 }
 
 /// `walpb.Snapshot`: the marker of a raft snapshot that exists, or will shortly.

@@ -58,8 +58,23 @@ pub trait TokenSink {
 
     fn wants_text(&self) -> WantedText;
 
+    /// Takes the next members of the open object at once, as many as it can read without tokens.
+    /// `bytes` begin at a member's name, or at the end of an empty object, and may be cut anywhere.
+    fn members(&mut self, _bytes: &[u8]) -> Result<Members, &'static str> {
+        Ok(Members::default())
+    }
+
     /// Whether nothing more is needed; the rest is then not read.
     fn is_done(&self) -> bool;
+}
+
+/// The members of an object that a sink has taken without tokens.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Members {
+    /// Their bytes, with the comma if another member follows.
+    pub length: usize,
+    /// Whether the end of the object comes next, and not another member.
+    pub is_last: bool,
 }
 
 #[derive(Debug)]
@@ -182,6 +197,17 @@ impl JsonTokens {
         self.lexeme_at = at + spaces as u64;
         let value = matches!(self.expect, Expect::Value | Expect::FirstValueOrEnd);
         let key = matches!(self.expect, Expect::Key | Expect::FirstKeyOrEnd);
+        if key {
+            let members = sink.members(bytes.get(spaces..).unwrap_or_default())?;
+            if members.length > 0 {
+                self.expect = if members.is_last {
+                    Expect::CommaOrEnd
+                } else {
+                    Expect::Key
+                };
+                return Ok(spaces + members.length);
+            }
+        }
         match byte {
             b'"' if value || key => {
                 self.text.clear();
@@ -487,12 +513,12 @@ fn simple_escape(byte: u8) -> Option<u8> {
 }
 
 /// Finds the end of plain text: a quote, a backslash, a control character.
-fn stops(word: u64) -> u64 {
+pub(crate) fn stops(word: u64) -> u64 {
     below(word, b' ') | equal(word, b'"') | equal(word, b'\\')
 }
 
 /// The length of a text that can be a [`Token::Written`] and ends in `bytes`.
-fn written_length(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn written_length(bytes: &[u8]) -> Option<usize> {
     const BLOCK: usize = 32;
     let end = if bytes
         .first()

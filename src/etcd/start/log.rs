@@ -216,7 +216,7 @@ impl Records {
                 self.entries.take(entry, start.index, holes)?;
             }
             3 => {
-                let state = HardState::decode(record.data).map_err(|_| Reason::Malformed)?;
+                let state = HardState::read(record.data).ok_or(Reason::Malformed)?;
                 let settled = Index(self.hard_state.commit.unwrap_or(0));
                 self.hard_state = state;
                 // The last hard state may be ahead of its entries: 2.0 writes it first.

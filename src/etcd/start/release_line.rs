@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use memchr::{memchr, memmem};
 use prost::Message;
 use prost::encoding::decode_varint;
 
@@ -298,7 +299,7 @@ pub(super) fn is_plain_client_write(data: &[u8]) -> bool {
         // No entry of 3.x has one of these here.
         b"PUT" | b"POST" | b"DELETE" | b"QGET" => {
             path.starts_with(b"/1/")
-                && memchr::memmem::find(path, b"/.").is_none()
+                && (memchr(b'.', path).is_none() || memmem::find(path, b"/.").is_none())
                 && !is_attributes(path)
         }
         _ => false,

@@ -14,10 +14,11 @@
 
 mod event_queue;
 mod fields;
+mod plain_keys;
 
 use crate::etcd::digest::Digest;
 use crate::etcd::json::go::{Skim, Type, is_time, unsigned};
-use crate::etcd::json::tokens::{JsonTokens, Token, TokenSink, WantedText};
+use crate::etcd::json::tokens::{JsonTokens, Members, Token, TokenSink, WantedText};
 use crate::etcd::membership::{StoreFacts, StoreFault};
 use crate::etcd::store::fingerprint::{Facts, Fingerprint};
 use crate::etcd::store::from_json::event_queue::EventQueue;
@@ -424,6 +425,10 @@ impl TokenSink for Shape {
             // Without a tree only the values of the cluster's keys are needed.
             WantedText::Nothing
         }
+    }
+
+    fn members(&mut self, bytes: &[u8]) -> Result<Members, &'static str> {
+        self.plain_keys(bytes)
     }
 
     fn is_done(&self) -> bool {

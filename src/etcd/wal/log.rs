@@ -245,7 +245,7 @@ impl LogScan {
 
     fn hard_state(&mut self, data: &[u8]) -> Result<(), LogFault> {
         let unreadable = LogFault::Message("hard state");
-        let found = HardState::decode(data).map_err(|_| unreadable.clone())?;
+        let found = HardState::read(data).ok_or(unreadable.clone())?;
         let (Some(term), Some(vote), Some(commit)) = (found.term, found.vote, found.commit) else {
             return Err(unreadable);
         };

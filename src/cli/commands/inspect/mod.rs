@@ -161,7 +161,7 @@ fn inspect_data_dir(
             "problems": json::file_problems(&found.files),
             "leftovers": found.leftovers.iter().map(|(kind, file)| json!({
                 "path": file.archive_path, "bytes": file.bytes, "message": kind.texts()[0],
-                "origin": kind.texts()[1], "loaded": false, "removable": kind.texts()[2],
+                "origin": kind.texts()[1], "loaded": kind.is_loaded(), "removable": kind.texts()[2],
             })).collect::<Vec<_>>(),
             "outside": found.outside,
             "symlinks": found.links.iter().map(|link| text(link)).collect::<Vec<_>>(),
@@ -268,7 +268,12 @@ fn print_data_dir(
         out.line(&format!("  {segment} ends in an unfinished record at offset {offset}; etcd cuts it off at its next start"));
     }
     if !found.leftovers.is_empty() {
-        out.line("leftovers, which etcd does not load:");
+        let all_left = found.leftovers.iter().all(|(kind, _)| !kind.is_loaded());
+        out.line(if all_left {
+            "leftovers, which etcd does not load:"
+        } else {
+            "other files of the member:"
+        });
         for (kind, file) in &found.leftovers {
             let [what, origin, removable] = kind.texts();
             let (path, size) = (&file.archive_path, size(file.bytes));
