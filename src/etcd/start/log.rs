@@ -51,7 +51,9 @@ struct Entries {
     /// Their number.
     length: u64,
     room: u64,
-    /// Those that a later one may still replace.
+    /// The index of the last one, or of the raft snapshot.
+    last: Index,
+    /// Those that change something and that a later one may still replace.
     pending: VecDeque<Entry>,
     /// The highest index applied.
     applied: Index,
@@ -78,6 +80,7 @@ impl Log {
                 entries: Entries {
                     length: 0,
                     room: 0,
+                    last: start.index,
                     pending: VecDeque::new(),
                     applied: start.index,
                     whole,
@@ -279,33 +282,22 @@ impl Entries {
         if self.length < before {
             holes.push((Index(start.0 + self.length + 1), index.previous()));
         }
-        for hole in self.length..before {
-            let missing = Index(start.0 + hole + 1);
-            self.push(Entry {
-                index: missing,
-                kind: 0,
-                data: Box::default(),
-            });
-        }
         self.length = before + 1;
+        self.last = index;
         if self.length > self.room {
             self.room = grown(self.room);
         }
-        let is_idle = kind == 0 && !self.whole && is_plain_client_write(&data);
-        let data = if is_idle {
-            Box::default()
-        } else {
-            data.into_owned().into()
-        };
-        self.push(Entry { index, kind, data });
-        Ok(())
-    }
-
-    fn push(&mut self, entry: Entry) {
-        // An entry that repeats an applied one changes nothing.
-        if entry.index > self.applied {
-            self.pending.push_back(entry);
+        let changes_nothing =
+            kind == 0 && (data.is_empty() || !self.whole && is_plain_client_write(&data));
+        // Nor does one that repeats an applied one.
+        if !changes_nothing && index > self.applied {
+            self.pending.push_back(Entry {
+                index,
+                kind,
+                data: data.into_owned().into(),
+            });
         }
+        Ok(())
     }
 
     /// Applies the entries at or below `settled`.
@@ -319,8 +311,8 @@ impl Entries {
             for server in self.servers.iter_mut().flatten() {
                 server.apply(&entry, own.0);
             }
-            self.applied = entry.index;
         }
+        self.applied = settled.min(self.last).max(self.applied);
     }
 }
 

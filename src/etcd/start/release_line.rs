@@ -309,7 +309,16 @@ pub(super) fn is_plain_client_write(data: &[u8]) -> bool {
 /// Method and path of a request with no other fields than those of `etcdserverpb.Request`.
 fn plain_request(mut data: &[u8]) -> Option<(&[u8], &[u8])> {
     let (mut method, mut path) = (&b""[..], &b""[..]);
-    while !data.is_empty() {
+    loop {
+        // Most fields are numbers of one byte.
+        while let [key @ (0x08 | 0x28 | 0x38..0x80), 0..0x80, rest @ ..] = data
+            && key & 7 == 0
+        {
+            data = rest;
+        }
+        if data.is_empty() {
+            return Some((method, path));
+        }
         let key = decode_varint(&mut data).ok()?;
         match (key >> 3, key & 7) {
             (1 | 5 | 7..=17, 0) => {
@@ -328,7 +337,6 @@ fn plain_request(mut data: &[u8]) -> Option<(&[u8], &[u8])> {
             _ => return None,
         }
     }
-    Some((method, path))
 }
 
 /// Whether etcd treats a set of `path` as the attributes of a member. It looks for the pattern
