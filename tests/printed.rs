@@ -224,3 +224,61 @@ fn a_hint_names_the_backup_dir_that_was_given_and_no_check_that_was_just_made() 
         .exits(4)
         .says("all others here are valid");
 }
+
+#[test]
+fn the_undo_of_a_restore_with_a_wal_dir_removes_nothing_even_if_it_is_run_twice() {
+    // Seen: run a second time it removed the original segments, which the first time had brought back.
+    let story = unpack("waldir");
+    let source = Source::of(&story, "waldir");
+    let dir = TempDir::new().unwrap();
+    let (data, wal) = (dir.path().join("data"), dir.path().join("wal"));
+    copy_dir(&source.data, &data);
+    copy_dir(&source.wal_dir(), &wal);
+    let place = "snapshot --data-dir {} --wal-dir {} --backup-dir {} --json";
+    let backups = dir.path().join("backups");
+    let archived = typed(place, &[&data, &wal, &backups]).exits(0).json();
+    let archive = archived["archive"].as_str().unwrap().to_owned();
+    // The member that is replaced is not what the archive holds.
+    fs::write(data.join("member/snap/mark"), "old").unwrap();
+    let before = (tree(&data), tree(&wal));
+    let replace = "restore {} --data-dir {} --wal-dir {} --replace --offline";
+    let told = typed(replace, &[&archive, &data, &wal]).exits(0).stdout;
+    let (_, undo) = told.split_once("to undo it, with etcd stopped:\n").unwrap();
+    let undone = |code: i32| {
+        let ran = run(clean("sh").args(["-c", undo]));
+        assert_eq!(ran.code != 0, code != 0, "{ran:#?}");
+        for (root, before) in [(&data, &before.0), (&wal, &before.1)] {
+            let after = tree(root);
+            // Directories have other times now.
+            let files = before.iter().filter(|(path, _)| !root.join(path).is_dir());
+            for (path, stat) in files {
+                assert_eq!(after.get(path), Some(stat), "{}: {undo}", path.display());
+            }
+        }
+    };
+    undone(0);
+    let restored: Vec<_> = names(&wal.join("undone"));
+    assert!(!restored.is_empty(), "what was restored is kept, too");
+    undone(1);
+}
+
+#[test]
+fn a_restore_after_a_killed_one_says_where_the_first_data_are() {
+    // With a WAL dir `member` goes out first; its undo leads to the state in between, which starts nothing.
+    let dir = TempDir::new().unwrap();
+    let (data, wal) = (dir.path().join("data"), dir.path().join("wal"));
+    let story = unpack("waldir");
+    let source = Source::of(&story, "waldir");
+    copy_dir(&source.data, &data);
+    copy_dir(&source.wal_dir(), &wal);
+    let place = "snapshot --data-dir {} --wal-dir {} --backup-dir {} --json";
+    let backups = dir.path().join("backups");
+    let archived = typed(place, &[&data, &wal, &backups]).exits(0).json();
+    let archive = archived["archive"].as_str().unwrap().to_owned();
+    let kept = data.join("member.before-restore-20260101T000000.000Z");
+    fs::rename(data.join("member"), &kept).unwrap();
+    let replace = "restore {} --data-dir {} --wal-dir {} --replace --offline";
+    let told = typed(replace, &[&archive, &data, &wal]).exits(0);
+    let kept = format!("are in `{}`", kept.display());
+    told.says("an earlier restore ended in between").says(&kept);
+}

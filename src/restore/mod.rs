@@ -57,7 +57,7 @@ pub struct Restored {
     pub kept: Option<PathBuf>,
     /// The path of the segments that were in a dedicated WAL dir.
     pub kept_wal: Option<PathBuf>,
-    /// Shell commands that undo it while etcd is stopped.
+    /// Shell commands that undo it while etcd is stopped, each for after the one before.
     pub undo: Vec<String>,
     pub bytes: u64,
     pub warnings: Vec<String>,
@@ -170,6 +170,7 @@ pub fn restore(
             target.member().join("wal").display()
         ));
     }
+    warnings.extend(publish::cut_off_before(&target)?);
     interrupt.check()?;
     let published = if request.dry_run {
         staging.remove()?;

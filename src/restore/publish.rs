@@ -17,10 +17,16 @@ use crate::fs::owner::give_to_owner_of;
 use crate::fs::staged::{StagedDir, StagedFile};
 use crate::restore::{Place, RestoreTarget, Staging, segments_in};
 
+/// The beginning of the name of a replaced member, and of the directory of a replaced log; a time follows.
+const KEPT_MEMBER: &str = "member.before-restore";
+const KEPT_WAL: &str = "before-restore";
+
 #[derive(Debug, Default)]
 pub(crate) struct Publication {
     pub(crate) kept: Option<PathBuf>,
     pub(crate) kept_wal: Option<PathBuf>,
+    /// Shell commands, each for after the one before: they remove nothing but a note, and the first one fails if they
+    /// are run again.
     pub(crate) undo: Vec<String>,
 }
 
@@ -52,6 +58,39 @@ pub(crate) fn publish(
     Ok(published)
 }
 
+/// The warning that an earlier restore ended in between, and where the member is that it had moved away.
+pub(crate) fn cut_off_before(target: &RestoreTarget) -> io::Result<Option<String>> {
+    let mut kept = kept_in(&target.data_dir.path, KEPT_MEMBER)?;
+    if kept.is_empty() || fs::symlink_metadata(target.member()).is_ok() {
+        return Ok(None);
+    }
+    if let Some(wal_dir) = target.wal_path() {
+        kept.extend(kept_in(wal_dir, KEPT_WAL)?);
+    }
+    Ok(Some(format!(
+        "there was no member directory to replace: an earlier restore ended in between; the data that it replaced are in {}, \
+         and the printed undo does not bring them back",
+        kept.join(" and ")
+    )))
+}
+
+/// The paths in `dir` with names that begin with `kept`; none if it does not exist.
+fn kept_in(dir: &Path, kept: &str) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(kept) {
+            found.push(format!("`{}`", entry.path().display()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 struct Staged<'s> {
     target: &'s RestoreTarget,
     staging: &'s Staging,
@@ -73,10 +112,10 @@ impl Staged<'_> {
         let between = self.beside(data_dir, "member.exchange");
         moves.rename(&self.staging.data_dir.dir().entry("member"), &between)?;
         moves.exchange(&between, &member)?;
-        let kept = self.beside(data_dir, "member.before-restore");
+        let kept = self.beside(data_dir, KEPT_MEMBER);
         moves.rename(&between, &kept)?;
         Ok(Publication {
-            undo: vec![undo_member(&member.path(), &kept.path())],
+            undo: undo_member(&member.path(), Some(&kept.path())),
             kept: Some(kept.path()),
             kept_wal: None,
         })
@@ -85,24 +124,20 @@ impl Staged<'_> {
     /// The new member is complete in `member/`, and comes in one step, so that etcd 2.1 finds the old one or the new
     /// one. A note keeps an etcd that still has `--wal-dir` from starting on parts of both: it is there first.
     fn home(&self, place: &Place, moves: &mut Moves) -> io::Result<Publication> {
-        let undo_note = self.leave_note(place, moves)?;
+        let (note, is_new) = self.leave_note(place, moves)?;
         let mut published = self.member_alone(moves)?;
         if published.undo.is_empty() {
-            published.undo.push(self.undo_new_member());
+            published.undo = undo_member(&self.target.member(), None);
         }
         if place.exists() {
             self.put_aside(place, moves, &mut published)?;
         }
-        if published.kept_wal.is_none() {
-            published.undo.extend(undo_note);
+        published.undo.extend(undo_wal(&published));
+        // Last: until then an etcd with the flag does not start.
+        if is_new || published.kept_wal.is_some() {
+            published.undo.push(format!("rm {}", quoted(&note)));
         }
         Ok(published)
-    }
-
-    fn undo_new_member(&self) -> String {
-        let member = self.target.member();
-        let (member, undone) = (quoted(&member), quoted(&undone_name(&member)));
-        format!("mv -T {member} {undone}")
     }
 
     /// With segments elsewhere there are two places and no single step: `member/` is moved out
@@ -116,17 +151,19 @@ impl Staged<'_> {
         let data_dir = &self.staging.data_dir.place().dir;
         let member = data_dir.entry("member");
         if target.exists() && !member.is_free() {
-            let kept = self.beside(data_dir, "member.before-restore");
+            let kept = self.beside(data_dir, KEPT_MEMBER);
             moves.rename(&member, &kept)?;
-            let undo = undo_member(&member.path(), &kept.path());
-            published.undo.push(undo);
             published.kept = Some(kept.path());
-        } else {
-            published.undo.push(self.undo_new_member());
         }
         if place.exists() {
             self.put_aside(place, moves, &mut published)?;
         }
+        published.undo = undo_member(&self.target.member(), published.kept.as_deref());
+        let wal = quoted(&place.path);
+        let undone = quoted(&free_name(&place.path.join("undone")));
+        published.undo.push(format!("mkdir {undone}"));
+        published.undo.push(format!("mv {wal}/*.wal {undone}/"));
+        published.undo.extend(undo_wal(&published));
         moves.place(staged_wal, &place.missing)?;
         moves.place(&self.staging.data_dir, &target.missing)?;
         Ok(published)
@@ -146,29 +183,24 @@ impl Staged<'_> {
             return Ok(());
         }
         let wal_dir = Dir::open_resolved(&place.path)?;
-        let kept = moves.create_dir(&self.beside(&wal_dir, "before-restore"), wal_dir.file())?;
+        let kept = moves.create_dir(&self.beside(&wal_dir, KEPT_WAL), wal_dir.file())?;
         for path in &old {
             let name = path.file_name().unwrap_or_default();
             moves.rename(&wal_dir.entry(name), &kept.entry(name))?;
         }
-        published.undo.push(format!(
-            "rm {wal}/*.wal && mv {kept}/*.wal {wal}/",
-            wal = quoted(&place.path),
-            kept = quoted(kept.path())
-        ));
         published.kept_wal = Some(kept.path().to_path_buf());
         Ok(())
     }
 
-    /// Prevents an etcd that is still started with `--wal-dir` from starting empty; returns how to undo that, unless an
-    /// earlier run has done it.
-    fn leave_note(&self, place: &Place, moves: &mut Moves) -> io::Result<Option<String>> {
+    /// Prevents an etcd that is still started with `--wal-dir` from starting empty, by a note; returns its path, and
+    /// whether this run has made it.
+    fn leave_note(&self, place: &Place, moves: &mut Moves) -> io::Result<(PathBuf, bool)> {
         let base = Dir::open_resolved(&place.base)?;
         let owner = self.staging.data_dir.dir().file();
         let wal_dir = moves.reach(base, &place.missing, owner)?;
         let note = wal_dir.entry(wal_note::NAME);
         if !note.is_free() {
-            return Ok(None);
+            return Ok((note.path(), false));
         }
         // The WAL dir may be on another filesystem than the data dir, so no file can be renamed to it.
         let text = wal_note::text(&self.target.member().join("wal"));
@@ -176,7 +208,7 @@ impl Staged<'_> {
         // A sync that fails behind the rename leaves it there, too.
         moves.0.push(Step::Written(note.clone()));
         staged.publish(wal_note::NAME.as_ref())?;
-        Ok(Some(format!("rm {}", quoted(&note.path()))))
+        Ok((note.path(), true))
     }
 
     /// A free name that contains the time.
@@ -291,24 +323,28 @@ impl Moves {
     }
 }
 
-fn undo_member(member: &Path, kept: &Path) -> String {
-    format!(
-        "mv -T {member} {undone} && mv -T {kept} {member}",
-        member = quoted(member),
-        undone = quoted(&undone_name(member)),
-        kept = quoted(kept)
-    )
+/// Moves the restored member away, and the `kept` one back.
+fn undo_member(member: &Path, kept: Option<&Path>) -> Vec<String> {
+    let undone = quoted(&free_name(&member.with_file_name("member.undone")));
+    let member = quoted(member);
+    let mut undo = vec![format!("mv -T {member} {undone}")];
+    undo.extend(kept.map(|kept| format!("mv -T {} {member}", quoted(kept))));
+    undo
 }
 
-/// A free name: an earlier restore may also have been undone.
-fn undone_name(member: &Path) -> PathBuf {
-    let names = std::iter::once("member.undone".to_owned());
-    let mut names = names.chain((2..).map(|number| format!("member.undone-{number}")));
-    let free = names.find_map(|name| {
-        let path = member.with_file_name(name);
-        path.symlink_metadata().is_err().then_some(path)
-    });
-    free.unwrap_or_else(|| member.with_file_name("member.undone"))
+/// Moves the kept segments back to the WAL dir that they are in.
+fn undo_wal(published: &Publication) -> Option<String> {
+    let kept = published.kept_wal.as_deref()?;
+    let wal = kept.parent()?;
+    Some(format!("mv {}/*.wal {}/", quoted(kept), quoted(wal)))
+}
+
+/// `path`, or the same with a number: an earlier restore may also have been undone.
+fn free_name(path: &Path) -> PathBuf {
+    let numbered = |number: u64| PathBuf::from(format!("{}-{number}", path.display()));
+    let mut names = std::iter::once(path.to_path_buf()).chain((2..).map(numbered));
+    let free = names.find(|path| path.symlink_metadata().is_err());
+    free.unwrap_or_else(|| path.to_path_buf())
 }
 
 fn quoted(path: &Path) -> String {

@@ -102,6 +102,11 @@ pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
         cx.out.warn(warning);
     }
     let member = &archive.manifest().member;
+    // One command: a step that fails, as all do if it is run again, ends it.
+    let undo = |between| {
+        let chain = restored.undo.join(between);
+        Some(chain).filter(|chain| !chain.is_empty())
+    };
     cx.out.json(|| {
         json!({
             "archive": text(path.as_path()),
@@ -109,7 +114,7 @@ pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
             "dry_run": args.dry_run,
             "kept": restored.kept.as_deref().map(text),
             "kept_wal": restored.kept_wal.as_deref().map(text),
-            "undo": restored.undo,
+            "undo": undo(" && ").into_iter().collect::<Vec<_>>(),
             "unpacked_bytes": restored.bytes,
             "member": json::member(&member.identity),
             "position": json::position(&member.position),
@@ -151,8 +156,8 @@ pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
     }
     if !restored.undo.is_empty() {
         cx.out.report("to undo it, with etcd stopped:");
-        for command in &restored.undo {
-            cx.out.report(&format!("  {command}"));
+        for line in undo(" &&\n").iter().flat_map(|chain| chain.lines()) {
+            cx.out.report(&format!("  {line}"));
         }
     }
     Ok(())

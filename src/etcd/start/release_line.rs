@@ -312,7 +312,7 @@ fn plain_request(mut data: &[u8]) -> Option<(&[u8], &[u8])> {
     loop {
         // Most fields are numbers of one byte.
         while let [key @ (0x08 | 0x28 | 0x38..0x80), 0..0x80, rest @ ..] = data
-            && key & 7 == 0
+            && key % 8 == 0
         {
             data = rest;
         }
