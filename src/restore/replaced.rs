@@ -35,6 +35,9 @@ pub struct Replaced {
     pub hard_state_term: Term,
     /// Whether its files are damaged, so that its log may have gone further.
     pub is_damaged: bool,
+    /// Whether its log goes on from the archive's, by the running CRC at the archive's last entry; `None` if it does not
+    /// hold that entry, or cannot be read.
+    pub continues: Option<bool>,
     /// The members that it knows, at their newest URLs; none if it is damaged.
     pub members: Vec<Member>,
 }
@@ -74,6 +77,15 @@ pub enum ReplacedError {
         found: Term,
         archived: Term,
     },
+    /// With the id of the old cluster.
+    #[error(
+        "`{data_dir}` is of cluster {cluster_id}, an id that the rewound cluster has too, and its log does not tell which of the two: it does not hold entry {archived}, with which the archive ends"
+    )]
+    Unclear {
+        data_dir: String,
+        cluster_id: ClusterId,
+        archived: Index,
+    },
     #[error(
         "`{data_dir}` is of the rewound cluster {cluster_id} and damaged behind entry {found}: it may have run already, and restoring it again would lose its writes since"
     )]
@@ -85,18 +97,19 @@ pub enum ReplacedError {
 }
 
 impl Present {
-    /// Reads which member is in `data_dir`. A member with a WAL dir may have a log in `member/wal` too, where an
+    /// Reads which member is in `data_dir`, and whether its log goes on from that of the archive of `manifest`. A member with a WAL dir may have a log in `member/wal` too, where an
     /// earlier restore may have brought it: both are replaced, and the one that goes further counts.
     pub fn find(
         data_dir: &Path,
         wal_dir: Option<&Path>,
+        manifest: &Manifest,
         interrupt: &Interrupt,
     ) -> Result<Self, SurveyError> {
-        let home = Self::find_in(data_dir, None, interrupt)?;
+        let home = Self::find_in(data_dir, None, manifest, interrupt)?;
         if wal_dir.is_none() {
             return Ok(home);
         }
-        let away = Self::find_in(data_dir, wal_dir, interrupt)?;
+        let away = Self::find_in(data_dir, wal_dir, manifest, interrupt)?;
         Ok(match (home, away) {
             // With segments in both, the two together count as damaged.
             (Self::Member(home), Self::Member(away)) if home.end >= away.end => Self::Member(home),
@@ -108,24 +121,37 @@ impl Present {
     fn find_in(
         data_dir: &Path,
         wal_dir: Option<&Path>,
+        manifest: &Manifest,
         interrupt: &Interrupt,
     ) -> Result<Self, SurveyError> {
         let Ok(data_dir) = DataDir::open_damaged(data_dir, wal_dir) else {
             return Ok(Self::Nothing);
         };
-        let facts = match survey(&data_dir, Pass::CHECK, interrupt, &mut |_| {}) {
-            Err(SurveyError::DataDir(_)) => None,
-            found => found?.facts.ok(),
+        let archived = &manifest.member;
+        let pass = if has_old_id(manifest) {
+            Pass::TRACE
+        } else {
+            Pass::CHECK
         };
-        let Some(facts) = facts else {
+        let found = match survey(&data_dir, pass, interrupt, &mut |_| {}) {
+            Err(SurveyError::DataDir(_)) => None,
+            found => Some(found?),
+        };
+        let found = found.and_then(|found| Some((found.facts.ok()?, found.trace)));
+        let Some((facts, trace)) = found else {
             return Replaced::of_damaged(&data_dir, interrupt);
         };
+        let end = trace.and_then(|trace| trace.entry(archived.position.index).copied());
+        let continues = end
+            .zip(archived.log_crc)
+            .map(|(end, crc)| end.log_crc == crc);
         Ok(Self::Member(Replaced {
             member_id: facts.identity.member_id,
             cluster_id: facts.identity.cluster_id,
             end: (facts.position.term, facts.position.index),
             hard_state_term: facts.position.hard_state_term,
             is_damaged: false,
+            continues,
             members: facts.members,
         }))
     }
@@ -164,6 +190,7 @@ impl Replaced {
                 end,
                 hard_state_term,
                 is_damaged: true,
+                continues: None,
                 members: Vec::new(),
             }),
             None if is_there => Present::Unreadable,
@@ -199,14 +226,28 @@ impl Replaced {
         }
         let is_same_cluster = self.cluster_id == archived.identity.cluster_id;
         let end = (archived.position.term, archived.position.index);
-        // The hard state of a rewound log is above every term of the old cluster: only the new one writes entries of
-        // such terms. With `--keep-cluster-id` the term is the only difference.
-        let is_of_new_cluster = self.end.0 >= archived.position.hard_state_term;
         let (cluster_id, found) = (self.cluster_id, self.end.1);
         if manifest.rewind.is_none() || !is_same_cluster {
             return Ok(());
         }
-        if is_of_new_cluster && self.end > end {
+        if has_old_id(manifest) {
+            // The old cluster may have gone on to any term. A restored log, though, goes on from the archive's, and its
+            // term never falls.
+            let can_be_new = self.hard_state_term > archived.position.hard_state_term;
+            match self.continues {
+                Some(true) => {}
+                None if can_be_new => {
+                    return Err(ReplacedError::Unclear {
+                        data_dir,
+                        cluster_id,
+                        archived: end.1,
+                    });
+                }
+                None if self.is_damaged => {}
+                Some(false) | None => return Ok(()),
+            }
+        }
+        if self.end > end {
             return Err(ReplacedError::HasRun {
                 data_dir,
                 cluster_id,
@@ -231,6 +272,12 @@ impl Replaced {
         }
         Ok(())
     }
+}
+
+/// Whether the archive is of a rewound cluster that has the id of the old one (`--keep-cluster-id`).
+fn has_old_id(manifest: &Manifest) -> bool {
+    let rewound = manifest.rewind.as_ref();
+    rewound.is_some_and(|made| made.old_cluster_id == manifest.member.identity.cluster_id)
 }
 
 #[cfg(test)]
@@ -259,35 +306,53 @@ mod tests {
         let backup = manifest(old, None);
         let rewound = manifest(new, Some(old));
         let kept_id = manifest(old, Some(old));
-        for (what, manifest, cluster, end, refused, refused_if_damaged) in [
-            ("the same member", &backup, old, (7, 99), false, false),
-            ("of the old cluster", &rewound, old, (7, 99), false, false),
-            ("as it was restored", &rewound, new, (5, 9), false, true),
-            ("after a vote", &rewound, new, (5, 9), true, true),
-            ("after it ran", &rewound, new, (7, 10), true, true),
-            ("by its first entry", &rewound, new, (6, 10), true, true),
-            (
-                "of one id: the old one",
-                &kept_id,
-                old,
-                (5, 99),
-                false,
-                true,
-            ),
-            ("of one id: the new one", &kept_id, old, (7, 10), true, true),
-            ("another cluster", &backup, new, (1, 1), true, true),
-        ] {
-            for (is_damaged, refused) in [(false, refused), (true, refused_if_damaged)] {
+        // The archive, the cluster id, last entry and term of the data dir, whether its log goes on from the archive's,
+        // and whether it may be replaced, also if it is damaged. The one that campaigned alone after the others had
+        // stopped was taken for a member of the new cluster.
+        for row in "
+            backup  1 7.99  7  -   yes yes  the same member
+            rewound 1 7.99  7  -   yes yes  of the old cluster
+            rewound 2 5.9   6  -   yes no   as it was restored
+            rewound 2 5.9   7  -   no  no   after a vote
+            rewound 2 7.10  7  -   no  no   after it ran
+            rewound 2 6.10  6  -   no  no   by its first entry
+            kept-id 1 5.99  5  -   yes no   old
+            kept-id 1 5.99  20 no  yes no   old, campaigned alone
+            kept-id 1 20.99 20 no  yes no   old, went on
+            kept-id 1 5.9   6  yes yes no   as it was restored
+            kept-id 1 5.9   7  yes no  no   after a vote
+            kept-id 1 7.10  7  yes no  no   new
+            kept-id 1 7.10  7  -   no  no   either
+            backup  2 1.1   1  -   no  no   another cluster"
+            .trim()
+            .lines()
+        {
+            let words: Vec<_> = row.split_whitespace().collect();
+            let number = |at: usize| words[at].parse().unwrap();
+            let manifest = match words[0] {
+                "backup" => &backup,
+                "rewound" => &rewound,
+                _ => &kept_id,
+            };
+            let (term, index) = words[2].split_once('.').unwrap();
+            let end = (Term(term.parse().unwrap()), Index(index.parse().unwrap()));
+            let continues = (words[4] != "-").then_some(words[4] == "yes");
+            for (is_damaged, may) in [(false, words[5]), (true, words[6])] {
                 let there = Replaced {
                     member_id: MemberId(0xa),
-                    cluster_id: ClusterId(cluster),
-                    end: (Term(end.0), Index(end.1)),
-                    hard_state_term: Term(if what == "after a vote" { 7 } else { 6 }),
+                    cluster_id: ClusterId(number(1)),
+                    end,
+                    hard_state_term: Term(number(3)),
                     is_damaged,
+                    continues: continues.filter(|_| !is_damaged),
                     members: Vec::new(),
                 };
                 let found = there.may_be_replaced(Path::new("/data"), manifest);
-                assert_eq!(found.is_err(), refused, "{what}, {is_damaged}: {found:?}");
+                assert_eq!(
+                    found.is_ok(),
+                    may == "yes",
+                    "{row}, {is_damaged}: {found:?}"
+                );
             }
         }
     }

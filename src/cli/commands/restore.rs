@@ -183,7 +183,12 @@ fn compare_with_replaced(
     cx: &Context<'_>,
 ) -> Result<(Vec<String>, Later)> {
     let dir = args.data_dir.display();
-    let replaced = match Present::find(&args.data_dir, args.wal_dir.as_deref(), cx.interrupt)? {
+    let replaced = match Present::find(
+        &args.data_dir,
+        args.wal_dir.as_deref(),
+        manifest,
+        cx.interrupt,
+    )? {
         Present::Nothing => return Ok(Default::default()),
         Present::Unreadable => {
             let warning = format!(
@@ -205,6 +210,7 @@ fn compare_with_replaced(
         Err(
             ReplacedError::HasRun { .. }
             | ReplacedError::HasVoted { .. }
+            | ReplacedError::Unclear { .. }
             | ReplacedError::MayHaveRun { .. },
         ) if args.allow_stale_member => {}
         verdict => verdict?,

@@ -91,6 +91,9 @@ impl Judge for ReplacedError {
             Self::HasRun { .. } | Self::HasVoted { .. } => {
                 "nothing was changed; leave this member as it is, it is part of the rewound cluster. To give up its writes anyway: `--allow-stale-member`"
             }
+            Self::Unclear { .. } => {
+                "nothing was changed; if this data dir is of the old cluster, which is what a rewind replaces: `--allow-stale-member`. If it was restored from this rewind before and has run since, leave it as it is"
+            }
             Self::MayHaveRun { .. } => {
                 "nothing was changed; if it has not run since it was restored, or its writes are given up: `--allow-stale-member`. Another member of the rewound cluster holds them"
             }
