@@ -8,7 +8,7 @@ use crate::etcd::store::UnixNanos;
 use crate::etcd::store::to_json::Expiration;
 use crate::etcd::text::printable;
 
-/// A duration with two digits: `40 seconds`, `6.6 hours`, `12 days`.
+/// A duration with two digits: `40 seconds`, `6.6 hours`, `12 days`. Seconds are whole ones that have passed, as in JSON.
 pub(crate) fn about(length: SignedDuration) -> String {
     let seconds = length.as_secs_f64().abs();
     let units = [
@@ -19,7 +19,11 @@ pub(crate) fn about(length: SignedDuration) -> String {
     ];
     let unit = units.into_iter().find(|(below, ..)| seconds < *below);
     let (_, unit, name) = unit.unwrap_or((0.0, 86_400.0, "days"));
-    let number = seconds / unit;
+    let number = if unit > 1.0 {
+        seconds / unit
+    } else {
+        seconds.floor()
+    };
     if number < 10.0 && unit > 1.0 {
         format!("{number:.1} {name}")
     } else {
@@ -77,6 +81,24 @@ pub(crate) fn name_or_id(identity: &Identity) -> String {
     name.unwrap_or_else(|| identity.member_id.to_string())
 }
 
+/// The same for a table of several: with the id where two members have one name.
+pub(crate) fn names_in_table<'i>(identities: impl Iterator<Item = &'i Identity>) -> Vec<String> {
+    let all: Vec<_> = identities.collect();
+    let is_shared = |own: &Identity| {
+        let mut others = all.iter();
+        own.name.is_some()
+            && others.any(|other| other.name == own.name && other.member_id != own.member_id)
+    };
+    let name = |own: &&Identity| {
+        if is_shared(own) {
+            format!("{} ({})", name_or_id(own), own.member_id)
+        } else {
+            name_or_id(own)
+        }
+    };
+    all.iter().map(name).collect()
+}
+
 /// `a`, `a and b`, `a, b and c`.
 pub(crate) fn list(words: &[String]) -> String {
     match words {
@@ -106,6 +128,10 @@ mod tests {
         assert_eq!(told(0), "0 seconds");
         assert_eq!(told(1), "1 second");
         assert_eq!(told(59), "59 seconds");
+        let told_millis = |millis| about(SignedDuration::from_millis(millis));
+        assert_eq!(told_millis(999), "0 seconds");
+        assert_eq!(told_millis(8_600), "8 seconds");
+        assert_eq!(told_millis(59_900), "59 seconds");
         assert_eq!(told(90), "1.5 minutes");
         assert_eq!(told(47 * 60), "47 minutes");
         assert_eq!(told(24_000), "6.7 hours");

@@ -409,6 +409,7 @@ fn snapshot_of_a_flipped_log_exits_4_and_says_where() {
                 .says("hint: ");
             let told = typed("verify {}", &[&data]).exits(4);
             assert_has(&told.stdout, &format!("at offset {}", frame.offset));
+            assert_ends(&told.stderr, "BACKUP_DIR` saves a data dir as it is\n");
         });
         assert_eq!(names(&backups), [""; 0]);
     }

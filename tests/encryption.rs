@@ -194,6 +194,19 @@ fn without_a_key_it_is_listed_and_its_ciphertext_proven_and_nothing_else() {
 }
 
 #[test]
+fn a_key_from_a_pipe_restores_without_having_been_on_the_disk() {
+    // Guards operations.md's way to restore on a node that must not keep the key.
+    let Some(place) = Place::new() else { return };
+    let (archive, target) = (place.snapshot(), place.path("restored.etcd"));
+    let script = format!(
+        "cat '{}' | '{BINARY}' restore '{archive}' --offline --data-dir '{target}' --identity /dev/stdin",
+        place.key
+    );
+    run(clean("sh").args(["-c", &script])).exits(0);
+    place.same_as_source(Path::new(&target));
+}
+
+#[test]
 fn a_recipient_that_is_none_is_wrong_usage_and_leaves_nothing() {
     let Some(place) = Place::new() else { return };
     let backups = place.path("backups");

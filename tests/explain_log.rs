@@ -414,6 +414,8 @@ fn the_text_marks_lines_and_says_each_reason_once() {
     assert!(notable.stdout.starts_with("     4: what"), "{notable:#?}");
     assert!(notable.stdout.contains("\nLOOK 5: 2026"), "{notable:#?}");
     assert!(!notable.stdout.contains("failed to dial"), "{notable:#?}");
+    let nothing = explain(&["--only-notable"], log.lines().next().unwrap()).exits(0);
+    assert_begins(&nothing.stdout, "1 line: 1 expected");
     let colored = explain(&["--color", "always"], log).exits(0);
     assert_has(&colored.stdout, "\x1b[32mok  \x1b[0m 2026");
     // Under --strict a script can tell; what is expected does not count.
@@ -452,6 +454,7 @@ fn several_files_are_several_members_and_a_missing_one_is_said() {
     let missing = dir.path().join("missing.log");
     let ran = explain(&["--json", a, missing.to_str().unwrap()], "").exits(10);
     assert_has(&ran.json_error()["message"], "missing.log");
+    assert_has(&ran.json_error()["hint"], "journalctl -u etcd");
     explain(&[dir.path().to_str().unwrap()], "")
         .exits(2)
         .says("is a directory");
@@ -470,6 +473,8 @@ fn rubbish_is_not_known_and_moves_no_terminal() {
     let told = explain(&[], rubbish).exits(10);
     let tame = |c: char| c == '\n' || !c.is_control();
     assert!(told.stdout.chars().all(tame));
+    let longest = told.stdout.lines().map(|line| line.chars().count()).max();
+    assert!(longest < Some(450), "{longest:?}");
 }
 
 #[test]

@@ -529,7 +529,7 @@ fn offline_the_steps_are_those_of_a_cluster_that_is_stopped() {
         &ran.stdout,
         &[
             "Leave etcd stopped until all members have the etcd 2.1 binary",
-            "On infra2, infra0, all of them stopped, too: run `etcd-ark downgrade run --timeout 2 --offline --data-dir ",
+            "On infra2 and infra0, all of them stopped, too: run `etcd-ark downgrade run --timeout 2 --offline --data-dir ",
         ],
     );
     assert!(

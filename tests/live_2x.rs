@@ -3,6 +3,7 @@
 //! In: the servers in `ETCD_ARK_ETCD_2_1`, `ETCD_ARK_ETCD_2_2` and so on; without them these stories are skipped
 //! with a message. Out: the servers' own answers after each step.
 
+mod lost_disk;
 mod refreshes;
 mod rewinds;
 mod runbooks;

@@ -282,6 +282,18 @@ fn an_empty_place_is_said_to_be_empty() {
 }
 
 #[test]
+fn a_backup_dir_with_one_cut_archive_is_not_called_a_place_to_look_for_another() {
+    let scratch = Scratch::new();
+    let place = scratch.path("cut");
+    fs::create_dir(&place).unwrap();
+    let name = &names(&scratch.mine)[0];
+    let name = name.strip_suffix(".sha256").unwrap_or(name);
+    fs::write(format!("{place}/{name}"), "cut").unwrap();
+    let told = ark(["verify", &place]).exits(4);
+    assert_ends(&told.stderr, "from another place: none here is valid\n");
+}
+
+#[test]
 fn a_copy_of_nothing_or_onto_itself_is_not_green() {
     let scratch = Scratch::new();
     let (mine, empty) = (scratch.path("mine"), scratch.path("empty"));

@@ -243,6 +243,29 @@ fn second_cluster(scene: &Scene) -> (String, String) {
 }
 
 #[test]
+fn tables_name_members_of_one_name_by_their_ids_too_and_prune_has_a_table_for_each_cluster() {
+    // Guards against two rows that read alike after a member was replaced: which one is the removed member's?
+    let scene = scene();
+    let night = Night::of(&scene.backups.join(&scene.names[7]));
+    night.ago(&scene.backups, 0.01, |manifest| {
+        manifest["member"]["identity"]["member_id"] = json!("00000000000a0000");
+    });
+    let prune = ["--keep-last", "1", "--dry-run"];
+    for told in [scene.run("list", &[]), scene.run("prune", &prune)] {
+        let shown = told.exits(0).stdout;
+        assert_has_each(&shown, &["infra1 (a0000)", "infra1 (4c068e21e5a08be2)"]);
+        assert!(!shown.contains("infra0 ("), "{shown}");
+        assert!(!shown.contains("infra1 \n"), "{shown}");
+    }
+    let shown = scene.run("prune", &prune).stdout;
+    assert!(!shown.contains("cluster "), "{shown}");
+    let (_, _) = second_cluster(&scene);
+    let shown = scene.run("prune", &prune).exits(0).stdout;
+    assert_begins(&shown, "cluster c0000\n");
+    assert_has(&shown, "\ncluster aa1662aca318a75f\n");
+}
+
+#[test]
 fn latest_is_never_a_guess_between_two_clusters_also_where_their_members_have_one_name() {
     let scene = scene();
     let backups = scene.backups.to_str().unwrap();

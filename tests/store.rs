@@ -506,6 +506,18 @@ fn the_in_order_trap_is_told_in_words_with_what_to_do() {
 }
 
 #[test]
+fn what_helps_with_in_order_keys_is_said_once() {
+    let recording = unpack("upgrade-story");
+    let (a, b) = (
+        recording.data_dir("2-backup-infra0"),
+        recording.data_dir("3-after-upgrade-infra2"),
+    );
+    let told = typed("diff {} {} --at-common-index", &[&a, &b]).exits(1);
+    assert_has(&told.stdout, "once they run, and if their answers differ");
+    assert_eq!(told.stdout.matches("by PUT").count(), 1, "{told:#?}");
+}
+
+#[test]
 fn members_that_may_run_two_releases_are_not_called_equal() {
     // Guards against "equal" in the mixed phase, when a member that has started with 2.2 serves other names than the others.
     let recording = unpack("upgrade-story");

@@ -159,6 +159,9 @@ fn a_run_from_cron_that_finds_nothing_new_says_nothing_unless_asked() {
     let told = scratch.run(&scratch.source, &["-v"]).exits(0);
     assert!(told.stdout.contains("unchanged since "), "{told:#?}");
     told.shows(scratch.newest().to_str().unwrap());
+    let told = scratch.run(&scratch.source, &["-v", "--keep-last", "9"]);
+    let order = ["unchanged since ", "pruned "].map(|part| told.stdout.find(part).unwrap());
+    assert!(order.is_sorted(), "{told:#?}");
     // What was worth a warning still is, and it is said of which archive.
     let limit = ["--size-limit", "1", "--label", "small"];
     scratch.run(&scratch.source, &limit).exits(0);

@@ -42,6 +42,8 @@ snapshot --data-dir D --backup-dir B --repo N: Usage: etcd-ark snapshot
 snapshot D B: is given with `--data-dir`
 restore --backup-dir B --data-dir N latest:: has no label after it
 schedule --kind crond: use one of systemd, cron
+snapshot --data-dir D --backup-dir N --recipient AGE-SECRET-KEY-1QQ: error: a private key was given as a recipient
+rewind B --dry-run: hint: name its archives: `B/etcd-*.tar.zst`
 verify /bin/true: is not an etcd-ark archive
 verify /dev/null: is not a regular file
 -q: no command is given
@@ -97,6 +99,23 @@ fn a_wrong_value_is_refused_in_words_of_this_tool() {
     let mut command = clean(BINARY);
     let told = run(command.current_dir(scene.dir.path()).args(label)).exits(2);
     told.says("a label must not have control characters");
+}
+
+#[test]
+fn a_pattern_that_the_shell_left_as_it_is_is_called_one() {
+    // Guards against "no archive" below a list that shows many: sudo does not expand what the account may not read.
+    let scene = Scene::new();
+    for line in [
+        "verify B/etcd-*.tar.zst",
+        "rewind B/etcd-?.tar.zst --dry-run",
+        "inspect etcd-*9 --backup-dir B",
+    ] {
+        let told = scene.run(line, &[]).exits(10);
+        told.says("the shell did not expand the pattern")
+            .says("`etcd-ark list B`");
+    }
+    let told = scene.run("verify B/etcd-x.tar.zst", &[]).exits(10);
+    assert!(!told.stderr.contains("pattern"), "{told:#?}");
 }
 
 #[test]

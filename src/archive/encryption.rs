@@ -34,6 +34,9 @@ pub struct Identities(Vec<Box<dyn age::Identity + Send + Sync>>);
 pub enum KeyError {
     #[error("`{0}` is not a valid age recipient")]
     Recipient(String),
+    /// A private key in the place of a recipient. It is not shown.
+    #[error("a private key was given as a recipient")]
+    PrivateKey,
     #[error("line {line} of `{file}` is not a valid age recipient")]
     RecipientsFile {
         file: String,
@@ -86,7 +89,7 @@ impl Recipients {
         let mut all = Vec::new();
         for text in named {
             let recipient = text.parse();
-            all.push(recipient.map_err(|_| KeyError::Recipient(shown(text)))?);
+            all.push(recipient.map_err(|_| wrong(text))?);
         }
         for (file, text) in files {
             let before = all.len();
@@ -217,12 +220,12 @@ fn ends_in_time(outside: &dyn Source) -> io::Result<bool> {
     Ok(most < LONGEST_HEADER)
 }
 
-/// The text of a wrong recipient; a private key that was given as one is not shown.
-fn shown(text: &str) -> String {
+/// The error for a wrong recipient.
+fn wrong(text: &str) -> KeyError {
     if text.to_ascii_uppercase().contains("SECRET") {
-        return "a private key".to_owned();
+        return KeyError::PrivateKey;
     }
-    text.to_owned()
+    KeyError::Recipient(text.to_owned())
 }
 
 /// The fault of an unreadable header; an I/O error of the source is passed on.

@@ -15,6 +15,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport,
 };
 
+use crate::cluster::HUNG_UP;
 use crate::cluster::tls::{self, Failed, Tls, Why};
 
 /// A TLS record that is an alert, of any version: what a server answers to plain HTTP.
@@ -123,7 +124,7 @@ fn agreeing(error: Error) -> Error {
         Error::Timeout(_) => return error,
         Error::Io(error) => match error.kind() {
             std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => {
-                "it hung up during the handshake".to_owned().into()
+                HUNG_UP.to_owned().into()
             }
             _ => in_words(&error),
         },

@@ -191,10 +191,15 @@ pub enum ProbeError {
     OtherMember { url: String, found: MemberId },
 }
 
-/// What the cause means if the server's first bytes are not TLS.
+/// What a server does that closes the connection before it answers in TLS, as etcd 2.x does on a plain port.
+pub(crate) const HUNG_UP: &str = "it hung up during the handshake";
+
+/// What the cause means if the server's first bytes are not TLS, or if it has none.
 fn not_tls(why: &str) -> &'static str {
     if why.contains("InvalidContentType") {
         ": the server does not speak TLS there, pass its URL as `http://…`"
+    } else if why == HUNG_UP {
+        "; if it does not speak TLS there, pass its URL as `http://…`"
     } else {
         ""
     }
@@ -226,6 +231,15 @@ impl ProbeError {
         }
     }
 
+    /// Whether what is there may not speak TLS, or not this one.
+    pub fn is_of_tls(&self) -> bool {
+        match self {
+            Self::Tls { .. } => true,
+            Self::NoneAnswered { each } => each.iter().any(Self::is_of_tls),
+            _ => false,
+        }
+    }
+
     /// Whether a server is there, although its answer cannot be used.
     pub fn is_reached(&self) -> bool {
         !matches!(self, Self::NoClientUrl | Self::Unreachable { .. })
@@ -240,12 +254,14 @@ mod tests {
     fn the_wrong_kind_of_url_is_told() {
         let url = || "https://a:2380".to_owned();
         let why = "received corrupt message of type InvalidContentType".to_owned();
-        let tls = ProbeError::Tls {
-            url: url(),
-            why,
-            wants_certificate: false,
-        };
-        assert!(tls.to_string().ends_with("pass its URL as `http://…`"));
+        for why in [why, HUNG_UP.to_owned()] {
+            let tls = ProbeError::Tls {
+                url: url(),
+                why,
+                wants_certificate: false,
+            };
+            assert!(tls.to_string().ends_with("pass its URL as `http://…`"));
+        }
         let refused = |status| ProbeError::Refused {
             url: url(),
             status,

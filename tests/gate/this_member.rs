@@ -30,7 +30,7 @@ fn this_members_part_is_a_snapshot_a_proof_and_the_plain_truth_and_its_data_stay
             "verified: infra1 (4c068e21e5a08be2)",
             "This member's own data are good for etcd 2.1 and must be kept: only the binary is swapped.",
             "--wal-dir (ETCD_WAL_DIR), --experimental-v3demo (ETCD_EXPERIMENTAL_V3DEMO)",
-            "on infra0, stop etcd, run `etcd-ark downgrade run --endpoints http://127.0.0.1:",
+            "on infra0, once this member is healthy again: stop etcd; run `etcd-ark downgrade run --endpoints http://127.0.0.1:",
             "infra2: nothing to do, already of 2.1.",
         ],
     );

@@ -43,6 +43,8 @@ struct Seat {
     /// A dedicated WAL dir, which its server is started with.
     wal_dir: Option<PathBuf>,
     program: Program,
+    /// Whether it was added to a cluster that was there before it.
+    joins: bool,
     server: Option<Child>,
 }
 
@@ -82,6 +84,7 @@ impl Trio {
             data_dir: dir.join(format!("infra{n}.etcd")),
             wal_dir: None,
             program: Program::Etcd34,
+            joins: false,
             server: None,
         };
         Self {
@@ -108,6 +111,11 @@ impl Trio {
         let initial: Vec<String> = (0..MEMBERS)
             .map(|n| format!("infra{n}={}", self.peer_url(n)))
             .collect();
+        let state = if self.seats[n].joins {
+            "existing"
+        } else {
+            "new"
+        };
         let mut command = match &self.seats[n].program {
             Program::Etcd34 => server("etcd"),
             Program::Etcd2(path) => server(path.to_str().unwrap()),
@@ -131,7 +139,7 @@ impl Trio {
             .args(["--listen-peer-urls", &self.peer_url(n)])
             .args(["--initial-advertise-peer-urls", &self.peer_url(n)])
             .args(["--initial-cluster", &initial.join(",")])
-            .args(["--initial-cluster-state", "new"])
+            .args(["--initial-cluster-state", state])
             .args(["--initial-cluster-token", "trio"])
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -218,6 +226,11 @@ impl Trio {
     /// Gives a member another server, with which it starts the next time.
     pub fn set_program(&mut self, n: usize, program: Program) {
         self.seats[n].program = program;
+    }
+
+    /// Lets a member start as one that was added to the cluster, the next time that it has no data.
+    pub fn set_joins(&mut self, n: usize) {
+        self.seats[n].joins = true;
     }
 
     /// Gives a member a dedicated WAL dir, or none, with which it starts the next time.

@@ -226,5 +226,5 @@ fn refuse_same(from: &dyn Repository, to: &dyn Repository) -> Result<()> {
 fn nothing_in(from: &dyn Repository) -> CliError {
     Kind::NotFound
         .error(format!("no archives in `{}`", from.location()))
-        .hint("is that the place that `etcd-ark snapshot` writes to?")
+        .hint("pass the backup dir, or the bucket's URL, that `snapshot` was given as --backup-dir; is its disk mounted?")
 }

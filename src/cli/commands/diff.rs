@@ -264,7 +264,7 @@ fn print((a, b): (&Path, &Path), found: &Comparison, out: &Output) {
             };
             let told = format!("equal if both run etcd {own}");
             out.line(&out.paint(Paint::Warn, &told));
-            print_unsure(&found.unsure, shown, out);
+            print_unsure(&found.unsure, shown, true, out);
         }
         return;
     }
@@ -308,7 +308,7 @@ fn print((a, b): (&Path, &Path), found: &Comparison, out: &Output) {
         print_trap(&trap, shown, out);
     }
     if !found.unsure.is_empty() {
-        print_unsure(&found.unsure, shown, out);
+        print_unsure(&found.unsure, shown, trap.is_empty(), out);
     }
     match (found.logs.first_difference, found.logs.common) {
         (Some(index), _) => {
@@ -414,7 +414,8 @@ fn print_indented(text: &str, out: &Output) {
     }
 }
 
-fn print_unsure(unsure: &[TwoNames], shown: usize, out: &Output) {
+/// Prints the keys that may have two names, and what helps unless that was said before.
+fn print_unsure(unsure: &[TwoNames], shown: usize, with_advice: bool, out: &Output) {
     for key in unsure.iter().take(shown) {
         let name = |path: &Option<Vec<u8>>| match path {
             Some(path) => one_line(api_key(path)),
@@ -428,12 +429,14 @@ fn print_unsure(unsure: &[TwoNames], shown: usize, out: &Output) {
         });
     }
     print_rest(unsure.len(), shown, out);
-    let ask = "Ask the members themselves, and if their answers differ:";
+    let ask = "Ask the members themselves, once they run, and if their answers differ:";
     let refreshed = unsure.iter().any(|key| key.next == InOrderRules::From23);
     let mended = if refreshed {
         "write these keys again, with their values, once all members run one release."
-    } else {
+    } else if with_advice {
         TRAP_MENDED
+    } else {
+        "the same helps."
     };
     print_indented(&format!("{ask} {mended}"), out);
 }

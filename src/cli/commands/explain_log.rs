@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::fs::error::missing;
 use crate::interrupt::Interrupt;
 use crate::text::{count, size};
 use crate::thread_pool::start;
@@ -36,6 +37,10 @@ const LINE: usize = 8 << 10;
 const AHEAD: usize = 256;
 /// How often an interrupt is checked while no line comes.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How many bytes of a line that is not text are shown: each takes up to 4 columns.
+const BINARY: usize = 100;
+const PASS_A_LOG: &str = "pass the path of etcd's log; `journalctl -u etcd -o cat | etcd-ark explain-log` reads it where etcd is a unit of that name";
+const IS_IT_THE_UNIT: &str = "is it the right unit and time? `journalctl -u etcd` prints the log where etcd is a unit of that name";
 /// The columns where a line and its reason begin.
 const MARK: usize = 5;
 const WHY: usize = 7;
@@ -62,6 +67,10 @@ pub(crate) fn run(args: &ExplainLog, cx: &Context<'_>) -> Result<()> {
         let message = format!("`{}` is a directory, not a log", dir.display());
         return Err(CliError::usage(message).hint("pass the path of a file"));
     }
+    let is_missing = |file: &&PathBuf| !is_stdin(file) && file.try_exists().is_ok_and(|is| !is);
+    if let Some(file) = files.iter().find(is_missing) {
+        return Err(Kind::NotFound.error(missing("log", file)).hint(PASS_A_LOG));
+    }
     let mut teller = Teller {
         only_notable: args.only_notable,
         several: files.len() > 1,
@@ -71,6 +80,7 @@ pub(crate) fn run(args: &ExplainLog, cx: &Context<'_>) -> Result<()> {
         explainer: Explainer::default(),
         of_etcd: 0,
         told: BTreeSet::new(),
+        has_printed: false,
         summary: Summary::default(),
     };
     let (sender, receiver) = bounded(AHEAD);
@@ -164,6 +174,8 @@ struct Teller<'a> {
     /// How many lines of the file are etcd's.
     of_etcd: u64,
     told: BTreeSet<&'static str>,
+    /// Whether anything stands above the summary.
+    has_printed: bool,
     summary: Summary,
 }
 
@@ -235,9 +247,7 @@ impl Teller<'_> {
             ),
         };
         let message = format!("{name} {what}: this is not a log of etcd");
-        Err(Kind::NotFound.error(message).hint(
-            "is it the right unit and time? `journalctl -u etcd` prints the log where etcd is a unit of that name",
-        ))
+        Err(Kind::NotFound.error(message).hint(IS_IT_THE_UNIT))
     }
 
     fn begin(&mut self, file: PathBuf, stdout: &mut dyn Write) -> io::Result<()> {
@@ -246,6 +256,7 @@ impl Teller<'_> {
             let name = one_line(file.as_os_str().as_encoded_bytes());
             let name = format!("==> {name} <==");
             writeln!(stdout, "{}", self.out.paint(Paint::Strong, &name))?;
+            self.has_printed = true;
         }
         (self.file, self.line, self.of_etcd) = (file, 0, 0);
         self.explainer = Explainer::default();
@@ -298,6 +309,7 @@ impl Teller<'_> {
         };
         let line = hung(&format!("{mark} {number}{shown}"), MARK, width);
         writeln!(stdout, "{line}")?;
+        self.has_printed = true;
         let first_time = self.told.insert(class.name);
         let speaks = matches!(class.verdict, Verdict::Expected | Verdict::WorthALook);
         if self.out.verbose || (speaks && first_time) {
@@ -342,7 +354,10 @@ impl Teller<'_> {
             count(all, "line", "lines")
         );
         let head = self.out.paint(Paint::Strong, &head);
-        writeln!(stdout, "\n{}", fitted(&head))?;
+        if self.has_printed {
+            writeln!(stdout)?;
+        }
+        writeln!(stdout, "{}", fitted(&head))?;
         for (verdict, name) in VERDICTS {
             let of_it = self.summary.classes.values();
             for (class, lines) in of_it.filter(|(class, _)| class.verdict == verdict) {
@@ -400,9 +415,15 @@ fn fitted(line: &str) -> String {
     fit(line, width())
 }
 
-/// A line as it is shown: without control characters.
+/// A line as it is shown: without control characters, and of one that is not text only the beginning.
 fn shown(line: &[u8], more: u64) -> String {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let (line, more) = match line.get(..BINARY) {
+        Some(beginning) if is_binary(line) => {
+            (beginning, more + (line.len() - beginning.len()) as u64)
+        }
+        _ => (line, more),
+    };
     // The lines of a stack trace begin with a tab.
     let shown = one_line(line).replace("\\t", "    ");
     if more > 0 {
@@ -410,4 +431,10 @@ fn shown(line: &[u8], more: u64) -> String {
     } else {
         shown
     }
+}
+
+/// Whether a line is not text; one that was cut off may end within a character.
+fn is_binary(line: &[u8]) -> bool {
+    let is_wrong = std::str::from_utf8(line).is_err_and(|error| error.error_len().is_some());
+    is_wrong || line.contains(&0)
 }

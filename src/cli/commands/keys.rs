@@ -22,6 +22,7 @@ use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::common::NamingRules;
 use crate::cli::flags::target::TargetFlags;
 use crate::cli::json::AfterSchema;
+use crate::cli::layout::width;
 use crate::cli::output::{Output, Paint, one_line};
 use crate::cli::render::script::{self, Script};
 use crate::cli::values::{index, key};
@@ -57,7 +58,8 @@ pub(crate) struct Keys {
     pub(crate) as_script: Option<Script>,
 }
 
-const SHORT: usize = 60;
+/// How many characters of a value are shown, however long its name is.
+const LEAST_SHOWN: usize = 20;
 
 pub(crate) fn run(args: &Keys, cx: &Context<'_>) -> Result<()> {
     let (path, target) = args.from.open(cx)?;
@@ -333,32 +335,39 @@ impl Tree<'_> {
         let indent = " ".repeat(2 * depth.min(40));
         let name = one_line(name);
         let expires = match node.expires {
-            Some(expires) => {
-                let text = format!("  (expires {})", expiry(expires));
-                self.out.paint(Paint::Dim, &text)
-            }
+            Some(expires) => format!("  (expires {})", expiry(expires)),
             None => String::new(),
+        };
+        let others = [&indent, &name, " = ", &expires];
+        let taken: usize = others.map(|part| part.chars().count()).iter().sum();
+        let expires = match expires.as_str() {
+            "" => String::new(),
+            text => self.out.paint(Paint::Dim, text),
         };
         match node.value() {
             None => writeln!(stdout, "{indent}{name}/{expires}"),
             Some(value) => {
-                let value = self.shorten(&value.bytes());
+                let room = width().saturating_sub(taken).max(LEAST_SHOWN);
+                let value = self.shorten(&value.bytes(), room);
                 writeln!(stdout, "{indent}{name} = {value}{expires}")
             }
         }
     }
 
-    fn shorten(&self, value: &[u8]) -> String {
+    /// A value on one line, cut to `room` characters unless all of it is wanted.
+    fn shorten(&self, value: &[u8], room: usize) -> String {
         if self.args.values {
             return one_line(value);
         }
-        let beginning = value.get(..SHORT * 4).unwrap_or(value);
+        // A character takes at most 4 bytes.
+        let beginning = value.get(..room.saturating_mul(4)).unwrap_or(value);
         let line = one_line(beginning);
-        let short: String = line.chars().take(SHORT).collect();
-        if short.len() < line.len() || beginning.len() < value.len() {
-            format!("{short}… ({})", size(value.len() as u64))
-        } else {
-            line
+        if line.chars().count() <= room && beginning.len() == value.len() {
+            return line;
         }
+        let rest = format!("… ({})", size(value.len() as u64));
+        let shown = room.saturating_sub(rest.chars().count());
+        let short: String = line.chars().take(shown).collect();
+        short + &rest
     }
 }

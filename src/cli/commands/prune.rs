@@ -7,11 +7,12 @@ use crate::repository::lock::{BackupLock, LockRequest};
 use crate::repository::{Catalog, Repository, RepositoryError, summarize};
 use crate::retention::prune::{PruneRequest, Pruned, carry_out, only, plan};
 use crate::retention::{Decision, Group, Reason};
-use crate::text::{name_or_id, size};
+use crate::text::{names_in_table, size};
 use crate::upgrade::preflight::Finding;
 use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
+use crate::cli::commands::list::in_order_of_appearance;
 use crate::cli::context::Context;
 use crate::cli::error::{Judge, Kind, Result, with_causes};
 use crate::cli::flags::lock_wait::LockWait;
@@ -292,8 +293,20 @@ impl Outcome<'_> {
             line("no archives");
             return;
         }
-        for row in table(&self.decisions, &self.fates()).lines() {
-            line(&row);
+        // As in `list`, but a single cluster needs no heading.
+        let of = |decision: &Decision<'_>| decision.summary.identity.cluster_id;
+        let clusters = in_order_of_appearance(self.decisions.iter().map(of));
+        let fates = self.fates();
+        for id in &clusters {
+            if clusters.len() > 1 {
+                line(&format!("cluster {id}"));
+            }
+            let all = self.decisions.iter().zip(&fates);
+            let rows: Vec<_> = all.filter(|(decision, _)| of(decision) == *id).collect();
+            table(&rows).lines().iter().for_each(|row| line(row));
+            if clusters.len() > 1 {
+                line("");
+            }
         }
         let words = [
             ("KEEP", "kept"),
@@ -347,7 +360,8 @@ impl Outcome<'_> {
     }
 }
 
-fn table(decisions: &[Decision<'_>], fates: &[&str]) -> Table {
+fn table(rows: &[(&Decision<'_>, &&str)]) -> Table {
+    let names = names_in_table(rows.iter().map(|(one, _)| &one.summary.identity));
     let mut table = Table::new(&[
         "",
         "CREATED (UTC)",
@@ -356,7 +370,7 @@ fn table(decisions: &[Decision<'_>], fates: &[&str]) -> Table {
         ">ARCHIVE",
         "MEMBER",
     ]);
-    for (decision, fate) in decisions.iter().zip(fates) {
+    for ((decision, fate), name) in rows.iter().zip(names) {
         let summary = decision.summary;
         let mut why: Vec<_> = decision.reasons.iter().map(ToString::to_string).collect();
         if why.is_empty() {
@@ -366,7 +380,7 @@ fn table(decisions: &[Decision<'_>], fates: &[&str]) -> Table {
             why.push(format!("labels: {}", summary.labels.join(", ")));
         }
         let cells = [
-            (*fate).to_owned(),
+            (**fate).to_owned(),
             summary.created.strftime("%Y-%m-%d %H:%M:%S").to_string(),
             summary.position.index.to_string(),
             versions_text(
@@ -374,7 +388,7 @@ fn table(decisions: &[Decision<'_>], fates: &[&str]) -> Table {
                 summary.pending_version.as_ref(),
             ),
             size(summary.listed.bytes),
-            name_or_id(&summary.identity),
+            name,
         ];
         let below = vec![printable(summary.name()), printable(&why.join("; "))];
         table.row(cells.into(), below);

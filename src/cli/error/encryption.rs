@@ -24,6 +24,9 @@ impl Judge for EncryptionFault {
 impl Judge for KeyError {
     fn judge(&self) -> CliError {
         let hint = match self {
+            Self::PrivateKey => {
+                "the public key of it is the recipient: `age-keygen -y KEY` prints it, age1…"
+            }
             Self::Recipient(_) | Self::RecipientsFile { .. } | Self::NoRecipient(_) => {
                 "a recipient is the public key that `age-keygen -y KEY` prints: age1…"
             }

@@ -1,5 +1,7 @@
 //! Exit codes and hints for errors of archives and repositories.
 
+use std::path::Path;
+
 use crate::archive::format::TailFault;
 use crate::archive::manifest::ManifestFault;
 use crate::archive::{ArchiveError, ArchiveFault};
@@ -9,12 +11,15 @@ use crate::repository::lock::LockError;
 use crate::repository::probe::WriteProbeError;
 use crate::repository::upload::UploadError;
 
-use crate::cli::error::{CliError, Judge, USE_ANOTHER, busy, corrupt, not_found, refused, usage};
+use crate::cli::error::{
+    CliError, Judge, Kind, USE_ANOTHER, busy, corrupt, not_found, refused, usage,
+};
 
 impl Judge for ArchiveError {
     fn judge(&self) -> CliError {
         match self {
-            Self::NotFound(_) => not_found("`etcd-ark list` shows the archives there are"),
+            Self::NotFound(path) => Kind::NotFound
+                .advice(unexpanded(path).unwrap_or("`etcd-ark list` shows the archives there are")),
             Self::NotRegular(_) => {
                 usage("an archive is a file: `etcd-ark list` shows those there are")
             }
@@ -44,6 +49,15 @@ impl Judge for ArchiveError {
             }
         }
     }
+}
+
+/// The hint about a pattern that reached the command as it was typed.
+pub(crate) fn unexpanded(path: &Path) -> Option<&'static str> {
+    let is_pattern = path.to_string_lossy().contains(['*', '?']);
+    is_pattern.then_some(
+        "the shell did not expand the pattern: it is quoted, no file fits, or this account may not read the directory; then \
+         `sudo sh -c 'etcd-ark …'` expands it as root. `etcd-ark list` shows the archives there are",
+    )
 }
 
 impl Judge for RepositoryError {

@@ -19,6 +19,7 @@ use crate::repository::{ArchiveRef, ArchiveSummary, Catalog, Repository, summari
 use crate::text::utc;
 
 use crate::cli::context::Context;
+use crate::cli::error::repository::unexpanded;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::flags::repository::BackupDir;
 use crate::cli::location::{LATEST, Location, TargetName};
@@ -174,7 +175,8 @@ impl Search<'_> {
                         "there is no `{part}` here, and no archive with that in its name in `{}`",
                         repository.location()
                     );
-                    return Err(Kind::NotFound.error(message).hint(LIST_SHOWS));
+                    let hint = unexpanded(Path::new(part)).unwrap_or(LIST_SHOWS);
+                    return Err(Kind::NotFound.error(message).hint(hint));
                 };
                 (repository, name)
             }

@@ -11,6 +11,8 @@ const BRING_BACK: &str = "every member must answer before another is stopped: br
 const NO_ENDPOINT: &str = "not checked: no endpoint is known";
 const ASK: &str =
     "give --endpoints with client URLs of members, and --timeout if they are far away";
+const ASK_EACH_BY_ITS_SCHEME: &str =
+    "give --endpoints with client URLs of members, as `http://…` if they have no TLS";
 const PASS_CERTIFICATE: &str =
     "the servers want a client certificate: pass --cert and --key, of an authority that they trust";
 
@@ -71,8 +73,10 @@ pub(crate) fn versions(facts: &Facts) -> Finding {
     } else if any(&|found| found != from && found != to) {
         fail(evidence, format!("upgrade to {from} first, all members"))
     } else if !silent.is_empty() {
-        let advice = if facts.wants_certificate() {
+        let advice = if facts.any_silence(ProbeError::wants_certificate) {
             PASS_CERTIFICATE
+        } else if said.is_empty() && facts.any_silence(ProbeError::is_of_tls) {
+            ASK_EACH_BY_ITS_SCHEME
         } else if said.is_empty() {
             ASK
         } else {

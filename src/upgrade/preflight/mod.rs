@@ -168,13 +168,13 @@ impl Facts {
         })
     }
 
-    /// Whether a member, or an endpoint, refused to talk without a client certificate, or with that one.
-    fn wants_certificate(&self) -> bool {
+    /// Whether what keeps a member, or an endpoint, from answering is of this kind.
+    fn any_silence(&self, is: impl Fn(&ProbeError) -> bool) -> bool {
         let members = self.look.members.iter();
         let members = members.filter_map(|look| look.said.as_ref().err());
         let endpoints = self.look.unknown_endpoints.iter();
         let mut all = members.chain(endpoints.map(|stray| &stray.silence));
-        all.any(ProbeError::wants_certificate)
+        all.any(is)
     }
 
     /// Whether the upgrade has passed the point after which a single member cannot go back.

@@ -9,6 +9,7 @@ use fs_err as fs;
 
 use crate::etcd::ids::{MemberId, Release, V2_3};
 use crate::etcd::text::printable;
+use crate::text::list;
 use crate::upgrade::downgrade::evidence::{Evidence, MemberEvidence, Step};
 use crate::upgrade::downgrade::prepare::Prepared;
 
@@ -139,24 +140,33 @@ fn other_members(
         let others: Vec<_> = others.iter().map(|known| name(known)).collect();
         steps.push(format!(
             "On {}, all of them stopped, too: run `{command}` there, with the paths of that member, and swap the binary wherever it is not {to}. Then start all members, one soon after the other: none is healthy before a majority runs.",
-            others.join(", ")
+            list(&others)
         ));
     } else if !ahead.is_empty() {
+        let when = match ahead.len() {
+            1 => "once this member is healthy again",
+            _ => "one at a time, each only when the one before is healthy again",
+        };
         steps.push(format!(
-            "Then one at a time, each only when the one before is healthy again: on {}, stop etcd, run `{command}` there, with the paths of that member, swap the binary, start.",
-            ahead.join(", ")
+            "Then on {}, {when}: stop etcd; run `{command}` there, with the paths of that member; swap the binary; start etcd.",
+            list(&ahead)
         ));
     }
     if !back.is_empty() {
         steps.push(format!(
             "{}: nothing to do, already of {to}. Until the last member is back, none of {to} may be upgraded or removed: without one of {to} the cluster moves to {from}.",
-            back.join(", ")
+            list(&back)
         ));
     }
     if !silent.is_empty() {
+        let it = if silent.len() == 1 {
+            "it"
+        } else {
+            "one of them"
+        };
         steps.push(format!(
-            "{}: did not answer; before it starts again make sure that its binary is etcd {to}.",
-            silent.join(", ")
+            "{}: did not answer; before {it} starts again make sure that its binary is etcd {to}.",
+            list(&silent)
         ));
     }
     if step.needs_wal_at_home() && ahead_of_names(step) {

@@ -93,7 +93,11 @@ fn summary(history: &History) -> String {
     let range = match (sizes.clone().min(), sizes.max(), history.points.last()) {
         (Some(least), Some(most), Some(newest)) => {
             let (least, most, now) = (size(least), size(most), size(newest.bytes));
-            format!(", {least} to {most}, now {now}")
+            if least == most {
+                format!(", {now}")
+            } else {
+                format!(", {least} to {most}, now {now}")
+            }
         }
         _ => String::new(),
     };

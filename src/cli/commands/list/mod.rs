@@ -2,9 +2,10 @@
 
 pub(crate) mod history;
 
+use crate::etcd::ids::ClusterId;
 use crate::etcd::text::printable;
 use crate::repository::{ArchiveSummary, Repository, summarize};
-use crate::text::{name_or_id, size};
+use crate::text::{names_in_table, size};
 use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 
@@ -95,14 +96,8 @@ pub(crate) fn run(args: &List, cx: &Context<'_>) -> Result<()> {
 
 /// A table for each cluster, the one with the newest archive first.
 fn print(summaries: &[ArchiveSummary], out: &Output) {
-    let mut clusters: Vec<_> = Vec::new();
-    for summary in summaries {
-        let id = summary.identity.cluster_id;
-        if !clusters.contains(&id) {
-            clusters.push(id);
-        }
-    }
-    for (place, id) in clusters.into_iter().enumerate() {
+    let ids = summaries.iter().map(|summary| summary.identity.cluster_id);
+    for (place, id) in in_order_of_appearance(ids).into_iter().enumerate() {
         if place > 0 {
             out.line("");
         }
@@ -114,7 +109,19 @@ fn print(summaries: &[ArchiveSummary], out: &Output) {
     }
 }
 
-fn table<'s>(summaries: impl Iterator<Item = &'s ArchiveSummary>) -> Table {
+/// Each cluster once.
+pub(crate) fn in_order_of_appearance(ids: impl Iterator<Item = ClusterId>) -> Vec<ClusterId> {
+    let mut clusters = Vec::new();
+    for id in ids {
+        if !clusters.contains(&id) {
+            clusters.push(id);
+        }
+    }
+    clusters
+}
+
+fn table<'s>(summaries: impl Iterator<Item = &'s ArchiveSummary> + Clone) -> Table {
+    let names = names_in_table(summaries.clone().map(|summary| &summary.identity));
     let mut table = Table::new(&[
         "CREATED (UTC)",
         ">INDEX",
@@ -124,7 +131,7 @@ fn table<'s>(summaries: impl Iterator<Item = &'s ArchiveSummary>) -> Table {
         "MEMBER",
         "LABELS",
     ]);
-    for summary in summaries {
+    for (summary, name) in summaries.zip(names) {
         let cells = [
             summary.created.strftime("%Y-%m-%d %H:%M:%S").to_string(),
             summary.position.index.to_string(),
@@ -139,7 +146,7 @@ fn table<'s>(summaries: impl Iterator<Item = &'s ArchiveSummary>) -> Table {
                 size(summary.sizes.data)
             },
             size(summary.listed.bytes),
-            name_or_id(&summary.identity),
+            name,
             labels(summary),
         ];
         table.row(cells.into(), vec![printable(summary.name())]);

@@ -309,7 +309,7 @@ fn print_ready(facts: &Facts, all: &[Check], out: &Output) {
     let next = match facts.still_to_do().as_slice() {
         [] => format!("next: nothing, no member runs {from}"),
         [last] => format!(
-            "next: {last}, the last member that runs {from}: within seconds of its start with {to} the cluster version moves, and then a downgrade loses writes; take a snapshot of every member first"
+            "next: {last}, the last member that runs {from}: take a snapshot of it, stop etcd, start {to} with the same configuration; within seconds of that start the cluster version moves, and from then on going back loses writes"
         ),
         [first, others @ ..] => format!(
             "next: {first}: take a snapshot of it, stop etcd, start {to} with the same configuration; once it is healthy, the same with {}; `etcd-ark preflight --watch` follows the upgrade",

@@ -10,6 +10,7 @@ use crate::etcd::membership::Member;
 use crate::etcd::scan::FileFault;
 use crate::etcd::store::to_json::api_key;
 use crate::etcd::text::printable;
+use crate::repository::{Directory, Repository as _, is_encrypted_name};
 use crate::rewind::cut::RewindTarget;
 use crate::rewind::new_cluster::MemberChanges;
 use crate::rewind::output_dir::Place;
@@ -28,6 +29,7 @@ use crate::cli::flags::common::Threads;
 use crate::cli::location::Location;
 use crate::cli::open::{Opener, is_encrypted};
 use crate::cli::output::{Output, one_line};
+use crate::cli::quote::shell;
 use crate::cli::values::{data_and_wal_dir, level, member_url};
 
 #[derive(Debug, clap::Args)]
@@ -172,10 +174,32 @@ fn open(args: &Rewind, places: &Opener<'_>) -> Result<Vec<Input>> {
     for path in &args.targets {
         let mut wal_dirs = args.wal_dir.iter();
         let wal_dir = wal_dirs.find(|(data_dir, _)| is_of(data_dir, path));
-        let target = places.target(path, wal_dir.map(|(_, dir)| dir.as_path()))?;
+        let target = places.target(path, wal_dir.map(|(_, dir)| dir.as_path()));
+        let target = target.map_err(|error| match path.local().and_then(all_in) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        })?;
         inputs.push(Input { target });
     }
     Ok(inputs)
+}
+
+/// How to name all archives of `dir`, if it has any.
+fn all_in(dir: &Path) -> Option<String> {
+    let archives = Directory::new(dir).list().ok()?.into_iter();
+    let endings: BTreeSet<_> = archives
+        .map(|one| {
+            if is_encrypted_name(&one.name) {
+                ".tar.zst.age"
+            } else {
+                ".tar.zst"
+            }
+        })
+        .collect();
+    let dir = shell(dir.to_str()?);
+    let all = endings.iter().map(|ending| format!("{dir}/etcd-*{ending}"));
+    let all = all.collect::<Vec<_>>().join(" ");
+    (!all.is_empty()).then(|| format!("name its archives: `{all}`"))
 }
 
 /// Refuses to write unencrypted archives from an encrypted input unless a flag allows it.

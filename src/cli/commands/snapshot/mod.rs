@@ -114,6 +114,7 @@ pub(crate) fn run(command: &SnapshotCommand, cx: &Context<'_>) -> Result<()> {
     if let Some(found) = found {
         let SnapshotRequest { lock, .. } = &request;
         record_unchanged(&found, &**repository, lock.as_ref(), cx)?;
+        print_unchanged(&found, &cx.out);
         let (pruned, ended) = prune(
             policy.as_ref(),
             &found.summary.identity,
@@ -122,7 +123,17 @@ pub(crate) fn run(command: &SnapshotCommand, cx: &Context<'_>) -> Result<()> {
             args,
             cx,
         );
-        print_unchanged(&found, &**repository, &pruned, &cx.out);
+        cx.out.json(|| {
+            let more = serde_json::json!({
+                "dry_run": false,
+                "unchanged": true,
+                "sha256": null,
+                "manifest": null,
+                "locked": null,
+                "pruned": pruned,
+            });
+            json::with(json::archive(&**repository, &found.summary), more)
+        });
         return ended;
     }
     // Several levels are rather a typo.
@@ -260,13 +271,8 @@ fn retention<'r>(
     (request, group)
 }
 
-/// Repeats the warnings of the existing archive.
-fn print_unchanged(
-    found: &Unchanged,
-    repository: &dyn Repository,
-    pruned: &serde_json::Value,
-    out: &Output,
-) {
+/// Names the existing archive, and repeats its warnings.
+fn print_unchanged(found: &Unchanged, out: &Output) {
     let summary = &found.summary;
     // They were true when it was made, with the limits of that run.
     for warning in &summary.warnings {
@@ -276,17 +282,6 @@ fn print_unchanged(
             warning.text
         ));
     }
-    out.json(|| {
-        let more = serde_json::json!({
-            "dry_run": false,
-            "unchanged": true,
-            "sha256": null,
-            "manifest": null,
-            "locked": null,
-            "pruned": pruned,
-        });
-        json::with(json::archive(repository, summary), more)
-    });
     let path = found.path.display().to_string();
     out.print(&out.paint(Paint::Strong, &path));
     out.print(&format!(

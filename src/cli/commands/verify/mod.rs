@@ -73,10 +73,12 @@ pub(crate) struct Verify {
     pub(crate) restore_at: Option<jiff::Timestamp>,
 }
 
+const NONE_IS_VALID: &str = "use an archive from another place: none here is valid";
+
 pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
     let out = &cx.out;
     let (mut failed, mut worst, mut first, mut key_hint) = (0, None, None, None);
-    let mut cure = None;
+    let (mut cure, mut is_damaged) = (None, false);
     let mut results = Vec::new();
     let named = named(args, cx)?;
     let targets = with_repositories_opened(&named, &args.selection, cx)?;
@@ -92,6 +94,7 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
                 let corrupt = |fault| format!("`{}` is corrupt: {fault}", shown(path));
                 let fault = verdict.first_fault();
                 cure = cure.or_else(|| Some((path, verdict.cure()?)));
+                is_damaged |= verdict.is_damaged();
                 fault.map(|fault| (Kind::Corrupt, corrupt(fault)))
             }
             Err(error) => {
@@ -104,8 +107,12 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
                     if path.exists() {
                         out.json(|| answer(&results));
                     }
-                    return Err(error);
+                    return Err(match error.kind {
+                        Kind::Corrupt if targets != named => error.hint(NONE_IS_VALID),
+                        _ => error,
+                    });
                 }
+                is_damaged = true;
                 if error.lacks_key {
                     key_hint = key_hint.or(error.hint);
                 }
@@ -136,14 +143,18 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
     // A key does not help if bytes are wrong.
     let key_hint = key_hint.filter(|_| kind != Kind::Corrupt);
     let hint = key_hint.unwrap_or(if targets.iter().all(Location::is_dir) {
-        "before anything is repaired: `etcd-ark snapshot --damaged` saves a data dir as it is (`etcd-ark snapshot`, if all its files are whole)"
-            .into()
+        if is_damaged {
+            "before anything is repaired: `etcd-ark snapshot --damaged` saves a data dir as it is"
+        } else {
+            "before anything is repaired: `etcd-ark snapshot` saves it, its files are whole"
+        }
+        .into()
     } else if targets == named {
         "use another archive; `verify` of the whole backup dir shows which are valid".into()
     } else if failed < targets.len() {
         "use another archive: all others here are valid".into()
     } else {
-        "use an archive from another place: none here is valid".into()
+        NONE_IS_VALID.into()
     });
     let message = match targets.as_slice() {
         [_] => first,

@@ -71,6 +71,12 @@ impl Verdict {
         self.first_fault().is_none()
     }
 
+    /// Whether a file is corrupt, or none tells the member: `snapshot` refuses such a data dir.
+    pub(super) fn is_damaged(&self) -> bool {
+        let mut files = self.files.iter();
+        self.member.is_none() || files.any(|file| file.fault.is_some())
+    }
+
     pub(super) fn first_fault(&self) -> Option<String> {
         let mut files = self.files.iter();
         let in_file =

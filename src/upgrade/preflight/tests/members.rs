@@ -63,6 +63,11 @@ fn change(facts: &mut Facts, text: &str) {
                     url: at,
                     found: id.parse().unwrap(),
                 },
+                None if place == "plain_http" => ProbeError::Tls {
+                    url: at,
+                    why: "it hung up during the handshake".to_owned(),
+                    wants_certificate: false,
+                },
                 None => ProbeError::Unreachable {
                     url: at,
                     why: "no such host".to_owned(),
@@ -123,6 +128,8 @@ fn a_member_that_does_not_answer_fails_what_it_was_asked_and_if_none_does_nothin
          infra0 is silent, infra1 is silent, infra2 is silent -> FAIL versions | infra0 does not answer; \
             WARN health leader membership cluster-version | not checked: no member answered; \
             WARN data-dir | no member answers
+         cluster is unknown, endpoint leads_to plain_http -> FAIL versions | pass its URL as `http://…` | if they have no TLS
+         cluster is unknown, endpoint leads_to nowhere -> FAIL versions | --timeout if they are far away
          cluster is unknown -> FAIL versions | no endpoint is known; \
             WARN health leader membership cluster-version all-backups | not checked: no member answered",
     );
