@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads or writes files: a [`Plan`] is shown, or given to [`write()`](crate::rewind::write()).
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 use crate::archive::manifest::{Origin, Rewind};
 use crate::etcd::digest::Digest;
 use crate::etcd::entry::EntryCount;
-use crate::etcd::ids::{ClusterId, Index, Term};
+use crate::etcd::ids::{ClusterId, Index, MemberId, Term};
 use crate::etcd::membership::Member;
 use crate::etcd::replay::InOrderRules;
 use crate::etcd::store::stats::Expiring;
@@ -122,10 +123,33 @@ impl Plan {
         moved.collect()
     }
 
-    /// The newest input and its time: no input has what was written later.
-    pub fn newest(&self) -> Option<(usize, Timestamp)> {
-        let taken = self.read_inputs.iter().map(|read_input| read_input.taken);
-        taken.enumerate().max_by_key(|(_, taken)| *taken)
+    /// The time up to which these inputs have every write that a client was told of, except what only members without
+    /// an input have; and the input that was made then, or `None` if the time is that of the log's last SYNC.
+    ///
+    /// A majority acknowledges a write. So it is in an input if so many members have one of a later time that the others
+    /// are no majority.
+    pub fn known_until(&self) -> Option<(Timestamp, Option<usize>)> {
+        let mut newest: BTreeMap<MemberId, (Timestamp, usize)> = BTreeMap::new();
+        for (place, one) in self.read_inputs.iter().enumerate() {
+            let member = newest.entry(one.facts.identity.member_id);
+            let taken = (one.taken, place);
+            member
+                .and_modify(|known| *known = taken.max(*known))
+                .or_insert(taken);
+        }
+        let latest = self.read_inputs.get(self.agreement.winner)?;
+        let members: Vec<_> = latest.facts.standing_members().collect();
+        let taken = members.iter().filter_map(|member| newest.get(&member.id));
+        let mut taken: Vec<_> = taken.copied().collect();
+        taken.sort_unstable_by_key(|(taken, place)| (Reverse(*taken), *place));
+        let others_at_most = members.len() - (members.len() / 2 + 1).min(members.len());
+        let made = taken.get(others_at_most).or(taken.first());
+        let made = made.map(|&(taken, place)| (taken, Some(place)));
+        let clock = self
+            .clocks
+            .1
+            .and_then(|clock| Timestamp::from_nanosecond(clock.into()).ok());
+        made.max(clock.map(|clock| (clock, None)))
     }
 
     /// The last entry of the new logs: the last kept one, or the last conf change after it.

@@ -72,8 +72,8 @@ pub(crate) fn to_json(
             "entries": plan.lost.count.entries,
             "client_writes": plan.lost.count.client_writes,
             "committed": plan.lost.committed,
-            "not_known": plan.newest().map(|(place, taken)| json!({
-                "input": place + 1, "after_at": taken,
+            "not_known": plan.known_until().map(|(until, place)| json!({
+                "input": place.map(|place| place + 1), "after_at": until,
             })),
             "members_unheard": plan.without_input(),
             "unseen": plan.lost.unseen.iter().map(|missing| range(missing.from, missing.to)).collect::<Vec<_>>(),

@@ -173,17 +173,14 @@ fn print_lost(plan: &Plan, out: &Output) {
     if lines.is_empty() {
         lines.push("nothing that these inputs know of".to_owned());
     }
-    if let Some((place, taken)) = plan.newest() {
-        // A member that was cut off has none of what was written until its archive was made.
-        let clock = plan
-            .clocks
-            .1
-            .map(|last| format!("; the logs end at {} by their own clock", expiry(last)));
+    if let Some((until, place)) = plan.known_until() {
+        let what = match place {
+            Some(place) => format!("the time of input {}", place + 1),
+            None => "where the logs end by their own clock".to_owned(),
+        };
         lines.push(format!(
-            "writes after {}, the time of the newest one, input {}: how many is not known{}",
-            utc(taken),
-            place + 1,
-            clock.unwrap_or_default()
+            "writes after {}, {what}: how many is not known",
+            utc(until)
         ));
     }
     let without_input = plan.without_input();
