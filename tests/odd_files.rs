@@ -342,3 +342,25 @@ fn a_renamed_raft_snapshot_that_etcd_loads_first_is_not_called_a_leftover() {
     assert_has(&told, "leftovers, which etcd does not load");
     assert_eq!(loaded, Some(false));
 }
+
+#[test]
+fn a_wal_dir_without_a_segment_is_not_said_to_hold_some() {
+    // Seen: after the way home of the segments the hint was to move `member/wal` away; 2.1.3 started with no key.
+    let dir = TempDir::new().unwrap();
+    let (data_dir, wal_dir) = (dir.path().join("data"), dir.path().join("wal"));
+    small_member(&data_dir);
+    make_dir(&wal_dir);
+    let look = |line: &str| typed(line, &[&data_dir, &wal_dir]);
+    for line in ["verify {} --wal-dir {}", "inspect {} --wal-dir {}"] {
+        let refused = look(line).exits(3);
+        refused
+            .says("holds no WAL segment")
+            .says("leave `--wal-dir` out");
+    }
+    fs::write(wal_dir.join("moved-to-member-wal.wal"), "They are at home.").unwrap();
+    make_dir(&wal_dir.join("before-restore-20260101T000000.000Z"));
+    let alone = typed("verify --json {}", &[&data_dir]).exits(0).json();
+    let beside = look("verify --json {} --wal-dir {}").exits(0).json();
+    assert_eq!(beside["targets"], alone["targets"]);
+    look("inspect {} --wal-dir {}").exits(0);
+}

@@ -66,6 +66,8 @@ pub enum DataDirError {
         /// The directory given by `--wal-dir`.
         dedicated: PathBuf,
     },
+    #[error("the dedicated WAL dir `{dedicated}` holds no WAL segment, and `{member}` holds some")]
+    EmptyWalDir { member: PathBuf, dedicated: PathBuf },
     #[error("`{0}` holds no WAL segment")]
     NoSegments(PathBuf),
     #[error("`{path}` has the name of a file that etcd reads, but is {what}")]
@@ -113,23 +115,24 @@ impl DataDir {
             None if own_has_wal => own_wal,
             None => return Err(DataDirError::NoWal(root.to_path_buf())),
             Some(dedicated) => {
-                names_in(dedicated).map_err(|error| match error {
+                let found = names_in(dedicated).map_err(|error| match error {
                     DataDirError::NotFound(dir) => DataDirError::NoWalDir(dir),
                     error => error,
                 })?;
                 let same = own_has_wal && resolve(dedicated)? == resolve(&own_wal)?;
-                if !same
-                    && own_has_wal
-                    && names_in(&own_wal)?
-                        .iter()
-                        .any(|name| SegmentName::parse(name).is_some())
-                {
-                    return Err(DataDirError::TwoWals {
-                        member: own_wal,
-                        dedicated: dedicated.to_path_buf(),
+                if same || !own_has_wal || !has_segments(&names_in(&own_wal)?) {
+                    dedicated.to_path_buf()
+                } else if !has_segments(&found) && found.iter().any(|name| name == wal_note::NAME) {
+                    // They were brought home, and the flag is still given.
+                    return Self::open(root, None);
+                } else {
+                    let (member, dedicated) = (own_wal, dedicated.to_path_buf());
+                    return Err(if has_segments(&found) {
+                        DataDirError::TwoWals { member, dedicated }
+                    } else {
+                        DataDirError::EmptyWalDir { member, dedicated }
                     });
                 }
-                dedicated.to_path_buf()
             }
         };
         let snap_dir = resolve(&member.join("snap")).or_else(none_yet(&member))?;
@@ -323,6 +326,10 @@ fn none_yet(member: &Path) -> impl FnOnce(io::Error) -> io::Result<PathBuf> {
             Err(error)
         }
     }
+}
+
+fn has_segments(names: &[String]) -> bool {
+    names.iter().any(|name| SegmentName::parse(name).is_some())
 }
 
 fn names_in(dir: &Path) -> Result<Vec<String>, DataDirError> {

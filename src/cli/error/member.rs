@@ -47,6 +47,9 @@ impl Judge for DataDirError {
             Self::TwoWals { .. } => refused(
                 "find out which one etcd was started with last. The one in the data dir: leave `--wal-dir` out. The dedicated one: `member/wal` is an older copy, such as one of a `--move-wal` that was killed; with etcd stopped move it out of the data dir, and run this again",
             ),
+            Self::EmptyWalDir { .. } => refused(
+                "leave `--wal-dir` out, here and at etcd: with it, etcd would take the member for a new one",
+            ),
             Self::NotAFile { path, .. } if path.extension().is_some_and(|it| it == "snap") => {
                 corrupt(
                     "etcd passes over it, to an older raft snapshot; is another disk not mounted? Or move it out of the data dir",

@@ -96,7 +96,7 @@ pub fn find(root: &Path, wal_dir: Option<&Path>) -> Result<Found, DataDirError> 
         return opened.map(Found::AtHome);
     };
     match opened {
-        Err(DataDirError::TwoWals { .. }) => {
+        Err(DataDirError::TwoWals { .. } | DataDirError::EmptyWalDir { .. }) => {
             let at_home = DataDir::open(root, None)?;
             let left = segments(wal_dir)?;
             if left.is_empty() {
