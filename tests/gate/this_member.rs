@@ -573,3 +573,17 @@ fn a_wal_dir_that_is_locked_stays_where_it_is() {
     .exits(11);
     assert_eq!(tree(member.data.parent().unwrap()), before);
 }
+
+#[test]
+fn a_cluster_of_two_is_told_to_stop_both_before_it_goes_back() {
+    // Seen: allowed, and the command printed for one stopped member could only be refused: the other had no quorum.
+    let fake = FakeCluster::start(7, &[(0xa, "infra0"), (0xb, "infra1")]);
+    fake.member(0).version("2.2.5", "2.1.0");
+    fake.member(1).version("2.1.3", "2.1.0");
+    let said = check(None, &at(&fake)).exits(0).stdout;
+    assert_has(&said, "stop etcd on both members");
+    let command = printed(&said, "etcd-ark downgrade run");
+    assert_has(command, "--offline");
+    assert!(!command.contains("--endpoints"), "{command}");
+    assert_has(command, "OTHER_DATA_DIR");
+}

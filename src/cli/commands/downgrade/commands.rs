@@ -53,13 +53,34 @@ pub(crate) fn run(
     to: Option<&DestinationFlags>,
     strict: bool,
 ) -> String {
-    let data_dir = data_dir.map_or_else(|| "DATA_DIR".to_owned(), text);
-    let mut line = Line::new("downgrade run")
-        .flags(gate.step_flags())
-        .flags(gate.connection.flags());
+    let line = Line::new("downgrade run").flags(gate.step_flags());
+    let mut line = line.flags(gate.connection.flags());
     if gate.offline {
         line = line.word("--offline");
     }
+    line = rest_of_run(line, gate, step, data_dir, to, strict);
+    if gate.offline && !gate.targets.is_empty() {
+        line = line.word("OTHER_DATA_DIRS");
+    }
+    line.0
+}
+
+/// `downgrade run` for a member of a cluster of two that run now: both must be stopped for it.
+pub(crate) fn run_of_two(gate: &Gate, step: Step, data_dir: Option<&Path>, strict: bool) -> String {
+    let line = Line::new("downgrade run").flags(gate.step_flags());
+    let line = rest_of_run(line.word("--offline"), gate, step, data_dir, None, strict);
+    line.word("OTHER_DATA_DIR").0
+}
+
+fn rest_of_run(
+    mut line: Line,
+    gate: &Gate,
+    step: Step,
+    data_dir: Option<&Path>,
+    to: Option<&DestinationFlags>,
+    strict: bool,
+) -> Line {
+    let data_dir = data_dir.map_or_else(|| "DATA_DIR".to_owned(), text);
     if strict {
         line = line.word("--strict");
     }
@@ -71,7 +92,7 @@ pub(crate) fn run(
     }
     // If it is in the environment, the next command finds it there.
     let is_set = std::env::var_os("ETCD_ARK_BACKUP_DIR").is_some();
-    line = match to {
+    match to {
         Some(to) => {
             let line = line
                 .path("--backup-dir", place(to))
@@ -80,11 +101,7 @@ pub(crate) fn run(
         }
         None if is_set => line,
         None => line.flag("--backup-dir", "BACKUP_DIR"),
-    };
-    if gate.offline && !gate.targets.is_empty() {
-        line = line.word("OTHER_DATA_DIRS");
     }
-    line.0
 }
 
 /// A rewind of the whole cluster to `to`, such as `last-before:2.2`, from `inputs`, one of which may be the base.

@@ -119,13 +119,18 @@ fn next_of_check(judgement: &Judgement<'_>, args: &Check) -> Vec<String> {
             missing.join(", ")
         )];
     }
-    let command = commands::run(
-        &args.gate,
-        step,
-        args.data_dir.as_deref(),
-        None,
-        judgement.strict,
-    );
+    let (gate, data_dir) = (&args.gate, args.data_dir.as_deref());
+    if !evidence.offline && evidence.members.len() == 2 {
+        let command = commands::run_of_two(gate, step, data_dir, judgement.strict);
+        return vec![
+            format!(
+                "next: stop etcd on both members, which have a quorum only together; then on {}, with the data dirs of both:",
+                names.join(", ")
+            ),
+            format!("  `{command}`"),
+        ];
+    }
+    let command = commands::run(gate, step, data_dir, None, judgement.strict);
     let first = if evidence.offline {
         ""
     } else {
