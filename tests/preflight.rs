@@ -524,10 +524,11 @@ mod data_dirs {
         let lifted = check(&run(&["--size-limit", "500MB"]).exits(0), "data-size");
         assert_eq!(lifted["status"], "warning");
         assert_begins(&lifted["hint"].as_str().unwrap(), "wait 2 minutes");
-        // Its one raft snapshot is at 61, the marker of the next one at 122: etcd's default of 10,000 is not what it ran with.
+        // Its one raft snapshot is at 61, and the log goes on to 165: at least 104 entries lie between two.
         let way_back = &accepted.json()["way_back"];
-        assert_eq!(way_back["entries_per_raft_snapshot"], 61);
-        assert_eq!(way_back["gone_from_raft_index"], 61 + 5 * 61);
+        assert_eq!(way_back["interval"], "at-least");
+        assert_eq!(way_back["entries_per_raft_snapshot"], 165 - 61);
+        assert_eq!(way_back["goes_first"], "segment");
     }
 
     #[test]
