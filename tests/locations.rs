@@ -475,3 +475,28 @@ fn a_flag_that_takes_a_local_path_refuses_a_url_instead_of_making_a_directory_na
     }
     assert_eq!(names(scratch.path()), [""; 0]);
 }
+
+#[test]
+fn a_data_dir_to_restore_into_is_not_the_member_directory_in_one() {
+    let recording = unpack("upgrade-story");
+    let infra0 = recording.data_dir("2-backup-infra0");
+    let (archive, _) = snapshot(&infra0, &recording.path("b"), &[]);
+    let restore =
+        |data_dir: &Path| typed("restore --offline {} --data-dir {}", &[&archive, &data_dir]);
+    let new = recording.path("new");
+    for (data_dir, meant) in [
+        (infra0.join("member"), &infra0),
+        (infra0.join("member/wal"), &infra0),
+        (new.join("member"), &new),
+    ] {
+        restore(&data_dir)
+            .exits(2)
+            .says(&format!("did you mean `{}`?", meant.display()));
+    }
+    assert!(!new.exists());
+    // A data dir may have that name, if it is there, or is made first.
+    fs::create_dir_all(new.join("member")).unwrap();
+    restore(&new.join("member")).exits(0);
+    let again = restore(&new.join("member")).exits(3);
+    again.says("`--replace` replaces it");
+}
