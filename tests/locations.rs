@@ -257,6 +257,31 @@ fn a_file_that_is_no_archive_is_called_what_it_is() {
         }
     }
     ark(["inspect", &age]).exits(2);
+    // What `restore` cannot take is told what does.
+    let new = scratch.path("new");
+    for file in [&tar, &zst, &gzip] {
+        ark(["restore", file, "--data-dir", &new])
+            .exits(2)
+            .says("unpack it into the data dir");
+    }
+    let source = scratch.source.to_str().unwrap();
+    ark(["restore", source, "--data-dir", &new])
+        .exits(2)
+        .says("is a data dir, not an archive")
+        .says(&format!(
+            "`etcd-ark snapshot --data-dir {source} --backup-dir DIR`"
+        ));
+    // A mistyped data dir is not taken for an archive alone.
+    for command in ["verify", "inspect", "keys"] {
+        ark([command, &scratch.path("etdc")])
+            .exits(10)
+            .says("there is no archive or data dir at")
+            .says("the data dir that etcd was started with");
+        let gone = scratch.mine.join("gone");
+        ark([command, gone.to_str().unwrap()])
+            .exits(10)
+            .says("there is no archive at");
+    }
 }
 
 #[test]
