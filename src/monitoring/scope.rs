@@ -129,14 +129,18 @@ pub struct Others {
     /// Other members of the same cluster.
     pub members: u64,
     pub damaged: u64,
+    /// Archives made by a rewind.
+    pub rewound: u64,
 }
 
 /// The members with captured archives in `summaries` that are not among `watched`.
 pub fn others(summaries: &[ArchiveSummary], watched: &[Watched]) -> Others {
     let damaged = summaries.iter().filter(|one| one.is_damaged()).count() as u64;
+    let rewound = summaries.iter().filter(|one| one.rewound).count() as u64;
     let Some(first) = watched.first() else {
         return Others {
             damaged,
+            rewound,
             ..Others::default()
         };
     };
@@ -155,6 +159,7 @@ pub fn others(summaries: &[ArchiveSummary], watched: &[Watched]) -> Others {
         clusters: other.len() as u64,
         members: own.iter().filter(|id| !is_watched(id)).count() as u64,
         damaged,
+        rewound,
     }
 }
 

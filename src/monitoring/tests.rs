@@ -267,6 +267,7 @@ fn members_of_the_newest_ones_cluster_are_watched_by_name_and_the_rest_is_counte
         clusters: 1,
         members: 1,
         damaged: 1,
+        rewound: 1,
     };
     assert_eq!(counted, expected);
     // Where every one is removed the newest tells who the members are.
@@ -327,6 +328,24 @@ fn a_member_removed_after_a_rewind_is_none_by_its_archives_from_before() {
         .map(|one| one.newest.identity.member_id)
         .collect();
     assert_eq!(ids, [MemberId(0xa)]);
+}
+
+#[test]
+fn archives_that_are_no_backups_are_told_where_there_is_no_other() {
+    let mut damaged = archive("infra0", 0xa, 1);
+    damaged.scope = Scope::Damaged;
+    let mut rewound = archive("infra0", 0xa, 0);
+    rewound.rewound = true;
+    let others = others(&[damaged, rewound.clone(), rewound], &[]);
+    let facts = facts(Vec::new(), Vec::new());
+    let report = judge(&Facts { others, ..facts }, &RULES);
+    assert_eq!(report.level, Level::Critical);
+    assert_eq!(
+        text_of(&report.findings, "archives"),
+        [
+            "no backup in /backups, only 1 archive of a damaged data dir and 2 archives made by `rewind`"
+        ]
+    );
 }
 
 #[test]
