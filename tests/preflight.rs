@@ -254,7 +254,10 @@ fn without_a_data_dir_and_a_backup_dir_what_they_would_tell_is_not_checked_and_s
     }
     scene.asked(&["--strict"]).exits(5);
     let quiet = scene.asked(&["--quiet"]).exits(0);
-    assert!(quiet.stdout.contains("data dir"), "{quiet:#?}");
+    assert_begins(&quiet.stdout, "WARN  data dir");
+    assert!(!quiet.stdout.contains("OK   "), "{quiet:#?}");
+    assert!(!quiet.stdout.contains("staging"), "{quiet:#?}");
+    assert!(!quiet.stdout.contains("next:"), "{quiet:#?}");
 }
 
 #[test]
@@ -398,6 +401,14 @@ mod members {
             &[&both, &dir],
         );
         refused(ran, "membership data-dir", "another cluster, dead");
+        // Where only the other one answers, that is all there is to say.
+        for flags in [&[][..], &["--watch", "--watch-for", "1s"]] {
+            let line = "preflight --endpoints {} --data-dir {}";
+            let ran = typed_with(line, &[&other.endpoints(), &dir], flags).exits(3);
+            assert_eq!(ran.stdout, "");
+            ran.says("belongs to cluster dead, and `")
+                .says("pass the data dir and the endpoints of one cluster");
+        }
     }
 
     #[test]
