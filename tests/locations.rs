@@ -257,6 +257,31 @@ fn a_file_that_is_no_archive_is_called_what_it_is() {
         }
     }
     ark(["inspect", &age]).exits(2);
+    // What `restore` cannot take is told what does.
+    let new = scratch.path("new");
+    for file in [&tar, &zst, &gzip] {
+        ark(["restore", file, "--data-dir", &new])
+            .exits(2)
+            .says("unpack it into the data dir");
+    }
+    let source = scratch.source.to_str().unwrap();
+    ark(["restore", source, "--data-dir", &new])
+        .exits(2)
+        .says("is a data dir, not an archive")
+        .says(&format!(
+            "`etcd-ark snapshot --data-dir {source} --backup-dir DIR`"
+        ));
+    // A mistyped data dir is not taken for an archive alone.
+    for command in ["verify", "inspect", "keys"] {
+        ark([command, &scratch.path("etdc")])
+            .exits(10)
+            .says("there is no archive or data dir at")
+            .says("the data dir that etcd was started with");
+        let gone = scratch.mine.join("gone");
+        ark([command, gone.to_str().unwrap()])
+            .exits(10)
+            .says("there is no archive at");
+    }
 }
 
 #[test]
@@ -486,4 +511,29 @@ fn a_flag_that_takes_a_local_path_refuses_a_url_instead_of_making_a_directory_na
         .says("this is a URL, and only a path on this machine is possible here");
     }
     assert_eq!(names(scratch.path()), [""; 0]);
+}
+
+#[test]
+fn a_data_dir_to_restore_into_is_not_the_member_directory_in_one() {
+    let recording = unpack("upgrade-story");
+    let infra0 = recording.data_dir("2-backup-infra0");
+    let (archive, _) = snapshot(&infra0, &recording.path("b"), &[]);
+    let restore =
+        |data_dir: &Path| typed("restore --offline {} --data-dir {}", &[&archive, &data_dir]);
+    let new = recording.path("new");
+    for (data_dir, meant) in [
+        (infra0.join("member"), &infra0),
+        (infra0.join("member/wal"), &infra0),
+        (new.join("member"), &new),
+    ] {
+        restore(&data_dir)
+            .exits(2)
+            .says(&format!("did you mean `{}`?", meant.display()));
+    }
+    assert!(!new.exists());
+    // A data dir may have that name, if it is there, or is made first.
+    fs::create_dir_all(new.join("member")).unwrap();
+    restore(&new.join("member")).exits(0);
+    let again = restore(&new.join("member")).exits(3);
+    again.says("`--replace` replaces it");
 }

@@ -254,7 +254,10 @@ fn without_a_data_dir_and_a_backup_dir_what_they_would_tell_is_not_checked_and_s
     }
     scene.asked(&["--strict"]).exits(5);
     let quiet = scene.asked(&["--quiet"]).exits(0);
-    assert!(quiet.stdout.contains("data dir"), "{quiet:#?}");
+    assert_begins(&quiet.stdout, "WARN  data dir");
+    assert!(!quiet.stdout.contains("OK   "), "{quiet:#?}");
+    assert!(!quiet.stdout.contains("staging"), "{quiet:#?}");
+    assert!(!quiet.stdout.contains("next:"), "{quiet:#?}");
 }
 
 #[test]
@@ -398,6 +401,14 @@ mod members {
             &[&both, &dir],
         );
         refused(ran, "membership data-dir", "another cluster, dead");
+        // Where only the other one answers, that is all there is to say.
+        for flags in [&[][..], &["--watch", "--watch-for", "1s"]] {
+            let line = "preflight --endpoints {} --data-dir {}";
+            let ran = typed_with(line, &[&other.endpoints(), &dir], flags).exits(3);
+            assert_eq!(ran.stdout, "");
+            ran.says("belongs to cluster dead, and `")
+                .says("pass the data dir and the endpoints of one cluster");
+        }
     }
 
     #[test]
@@ -524,10 +535,11 @@ mod data_dirs {
         let lifted = check(&run(&["--size-limit", "500MB"]).exits(0), "data-size");
         assert_eq!(lifted["status"], "warning");
         assert_begins(&lifted["hint"].as_str().unwrap(), "wait 2 minutes");
-        // Its one raft snapshot is at 61, the marker of the next one at 122: etcd's default of 10,000 is not what it ran with.
+        // Its one raft snapshot is at 61, and the log goes on to 165: at least 104 entries lie between two.
         let way_back = &accepted.json()["way_back"];
-        assert_eq!(way_back["entries_per_raft_snapshot"], 61);
-        assert_eq!(way_back["gone_from_raft_index"], 61 + 5 * 61);
+        assert_eq!(way_back["interval"], "at-least");
+        assert_eq!(way_back["entries_per_raft_snapshot"], 165 - 61);
+        assert_eq!(way_back["goes_first"], "segment");
     }
 
     #[test]

@@ -288,7 +288,12 @@ fn latest_is_never_a_guess_between_two_clusters_also_where_their_members_have_on
             let copy: &[&str] = &["--backup-dir", backups];
             let place = if command[0] == "copy" { &[] } else { copy };
             let told = ark(command.iter().chain(member).chain(place)).exits(2);
-            told.says("backups of several members")
+            let named = if member.is_empty() {
+                ""
+            } else {
+                " named `infra1`"
+            };
+            told.says(&format!("backups of several members{named}: "))
                 .says(&format!("infra1 ({id}) of cluster {cluster}"))
                 .says(&format!("infra1 ({other_id}) of cluster c0000"));
         }

@@ -106,7 +106,7 @@ fn a_member_whose_cluster_runs_is_not_put_back() {
         ))
         .says("infra0 (ce2a822cea30bfca), which the archive is of,")
         .says("lose writes that it has acknowledged")
-        .says("Keep the current data if they are intact")
+        .says("Keep the current data if they are intact. If they are lost: `etcdctl member remove` and `member add`, then start with an empty data dir and `--initial-cluster-state existing`;")
         .says("`etcd-ark rewind`")
         .says("`rewind --single`");
     assert!(!refused.stderr.contains("[2m"), "{refused:#?}");

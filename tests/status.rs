@@ -356,6 +356,28 @@ fn who_is_gone_for_good_raises_no_alarm() {
 }
 
 #[test]
+fn a_member_added_again_under_its_name_is_the_one_that_is_meant_by_it() {
+    // infra0 lost its disk, and was removed and added, as etcd's guide has it.
+    let (_dir, backups, members) = &scene();
+    let lost = members[0].ago(backups, 900.0, |manifest| {
+        manifest["member"]["identity"]["member_id"] = json!("abc");
+    });
+    let new = members[0].ago(backups, 3.0, |_| {});
+    let by_name = status(backups, &["--member", "infra0"]).exits(0);
+    assert_has(
+        &text(&by_name, backups),
+        "infra0: newest archive is 3.0 hours old",
+    );
+    let place = ["--json", "--backup-dir", backups.to_str().unwrap()];
+    for (member, expected) in [("infra0", &new), ("abc", &lost)] {
+        let args = ["inspect", "latest", "--member", member];
+        let found = ark(args.iter().chain(&place)).json();
+        assert_eq!(found["target"], expected.to_str().unwrap(), "{member}");
+    }
+    status(backups, &["--member", "abc"]).exits(2);
+}
+
+#[test]
 fn what_the_newest_archive_warns_of_is_passed_on() {
     let (_dir, backups, members) = &scene();
     members[0].ago(backups, 3.0, |manifest| {

@@ -497,6 +497,10 @@ fn the_in_order_trap_is_told_in_words_with_what_to_do() {
     let told = typed("diff {} {} --at-common-index", &[&dir(0), &dir(2)]).exits(1);
     let text = told.stdout.clone() + &told.stderr;
     assert!(text.to_lowercase().contains("in-order trap"), "{text}");
+    // Both streams count a key with two names once.
+    let (_, trap) = told.stdout.split_once("in-order trap: ").unwrap();
+    let number = trap.split(' ').next().unwrap();
+    assert_has(&told.stderr, &format!("differ: {number} in-order key"));
     assert!(text.contains("POST"), "{text}");
     assert!(text.contains("What helps:"), "{text}");
     assert_has_each(

@@ -17,19 +17,31 @@ pub(crate) const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Bytes of a tar header.
 const TAR_HEADER: usize = 512;
 
+/// What the archive is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    Read,
+    Restore,
+}
+
 /// The error for a file at `path` that is not an archive; `None` if it may be one.
-pub(crate) fn foreign(path: &Path) -> Option<CliError> {
+pub(crate) fn foreign(path: &Path, use_: Use) -> Option<CliError> {
     let name = path.to_string_lossy();
     let is_ours = is_archive_name(&path.file_name()?.to_string_lossy());
     let source = FileSource::open(path).ok().filter(|_| !is_ours)?;
     let mut bytes = vec![0; source.length().min(BEGINNING) as usize];
     source.read_exact_at(&mut bytes, 0).ok()?;
     let (what, hint) = kind(&bytes, name.ends_with(EXTENSION))?;
+    let hint = match use_ {
+        Use::Restore if hint == UNPACK => UNPACK_TO_RESTORE,
+        _ => hint,
+    };
     let message = format!("`{name}` is not an etcd-ark archive: it is {what}");
     Some(CliError::usage(message).hint(hint))
 }
 
 const UNPACK: &str = "unpack it and pass the data dir in it";
+const UNPACK_TO_RESTORE: &str = "unpack it into the data dir, as `member` in it, then check that with `etcd-ark verify DATA_DIR`";
 const NAMED: &str = "pass an archive, which etcd-ark names etcd-….tar.zst";
 
 /// What a file of `bytes` is, and the hint; `None` if it may be a damaged archive: one that is `named` so.

@@ -7,8 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::archive::{Archive, ArchiveError, ArchiveFault};
+use crate::data_dir::DataDir;
 use crate::fs::dir::open_regular;
-use crate::fs::error::parent_of;
+use crate::fs::error::{missing, parent_of};
 use crate::interrupt::Interrupt;
 use crate::repository::catalog::{ArchiveSummary, read_one, sidecar_of};
 use crate::repository::check::prove;
@@ -17,8 +18,8 @@ use crate::repository::{ArchiveRef, Directory, Repository, is_archive_name};
 use crate::target::Target;
 
 use crate::cli::encryption::decrypt;
-use crate::cli::error::{CliError, Result};
-use crate::cli::foreign::{ZSTD, foreign};
+use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::foreign::{Use, ZSTD, foreign};
 use crate::cli::location::Location;
 use crate::cli::quote::shell;
 
@@ -79,7 +80,26 @@ impl<'p> Opener<'p> {
         Ok((self.repository(&bucket)?, name.to_owned()))
     }
 
+    /// The archive at `place`, for a restore: what is none may be restored by hand.
+    pub(crate) fn archive_to_restore(&self, place: &Location) -> Result<Archive> {
+        match place.local() {
+            Some(dir) if DataDir::open(dir, None).is_ok() => {
+                let dir = dir.display();
+                let message = format!("`{dir}` is a data dir, not an archive");
+                Err(CliError::usage(message).hint(format!(
+                    "stop its etcd and copy it with `cp -a`, or make an archive of it: `etcd-ark snapshot --data-dir {} --backup-dir DIR`",
+                    shell(&dir.to_string())
+                )))
+            }
+            _ => self.archive_for(place, Use::Restore),
+        }
+    }
+
     pub(crate) fn archive(&self, place: &Location) -> Result<Archive> {
+        self.archive_for(place, Use::Read)
+    }
+
+    fn archive_for(&self, place: &Location, use_: Use) -> Result<Archive> {
         let is_encrypted = is_encrypted(place);
         if let Location::Path(path) = place {
             if path.is_dir() {
@@ -96,7 +116,7 @@ impl<'p> Opener<'p> {
                     )
                 };
                 return Archive::open(path).map_err(|error| {
-                    let foreign = is_tail(&error).then(|| foreign(path)).flatten();
+                    let foreign = is_tail(&error).then(|| foreign(path, use_)).flatten();
                     foreign.unwrap_or_else(|| error.into())
                 });
             }
@@ -184,6 +204,9 @@ impl<'p> Opener<'p> {
 
     pub(crate) fn target(&self, place: &Location, wal_dir: Option<&Path>) -> Result<Target> {
         let Some(dir) = place.local().filter(|path| path.is_dir()) else {
+            if let Some(missing) = place.local().and_then(missing_target) {
+                return Err(missing);
+            }
             return Ok(Target::Archive(Box::new(self.archive(place)?)));
         };
         match Target::open(dir, wal_dir) {
@@ -212,6 +235,25 @@ impl<'p> Opener<'p> {
                 .hint("build it with the feature `object-store`, which is on by default"),
         )
     }
+}
+
+/// The error for a path that is not there, and may have been meant as a data dir: nothing in its name or beside it says
+/// that it is an archive.
+fn missing_target(path: &Path) -> Option<CliError> {
+    let name = path.file_name()?.to_string_lossy();
+    let is_beside = || {
+        Directory::new(&parent_of(path))
+            .list()
+            .is_ok_and(|l| !l.is_empty())
+    };
+    let is_there = std::fs::symlink_metadata(path).is_ok();
+    if is_there || name.contains('*') || is_archive_name(&name) || is_beside() {
+        return None;
+    }
+    let message = missing("archive or data dir", path);
+    Some(Kind::NotFound.error(message).hint(
+        "pass an archive, or the data dir that etcd was started with; it has a `member` directory in it",
+    ))
 }
 
 fn told_directory(place: &Path) -> CliError {

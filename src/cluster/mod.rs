@@ -89,6 +89,22 @@ pub struct ClusterState {
     pub unknown_endpoints: Vec<UnknownEndpoint>,
 }
 
+impl ClusterState {
+    /// A URL that answers for another cluster, and that cluster, if no member of this one answers.
+    pub fn only_other_cluster(&self) -> Option<(&str, ClusterId)> {
+        if self.members.iter().any(|member| member.said.is_ok()) {
+            return None;
+        }
+        let endpoints = self.unknown_endpoints.iter().map(|stray| &stray.silence);
+        let members = self.members.iter();
+        let members = members.filter_map(|member| member.said.as_ref().err());
+        endpoints.chain(members).find_map(|silence| match silence {
+            ProbeError::OtherCluster { url, found } => Some((&**url, *found)),
+            _ => None,
+        })
+    }
+}
+
 /// An endpoint that does not belong to a member of the cluster.
 #[derive(Clone, Debug)]
 pub struct UnknownEndpoint {

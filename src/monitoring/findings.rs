@@ -18,6 +18,18 @@ fn finding(level: Level, check: &'static str, member: Option<&str>, text: String
     }
 }
 
+const DAMAGED: [&str; 2] = [
+    "archive of a damaged data dir",
+    "archives of damaged data dirs",
+];
+
+/// The numbers above 0, each with its word.
+fn told<const N: usize>(numbers: [(u64, [&str; 2]); N]) -> Vec<String> {
+    let some = numbers.into_iter().filter(|(number, _)| *number > 0);
+    some.map(|(number, [one, more])| count(number, one, more))
+        .collect()
+}
+
 /// No member is watched, because there are no archives.
 pub(super) fn nothing(facts: &Facts) -> Finding {
     let location = &facts.location;
@@ -31,7 +43,18 @@ pub(super) fn nothing(facts: &Facts) -> Finding {
         let text = format!("no archive of a member {wanted} in {location}");
         (Level::Critical, text)
     } else {
-        (Level::Critical, format!("no archive in {location}"))
+        let told = told([
+            (facts.others.damaged, DAMAGED),
+            (
+                facts.others.rewound,
+                ["archive made by `rewind`", "archives made by `rewind`"],
+            ),
+        ]);
+        let text = match told.as_slice() {
+            [] => format!("no archive in {location}"),
+            told => format!("no backup in {location}, only {}", list(told)),
+        };
+        (Level::Critical, text)
     };
     finding(level, "archives", None, text)
 }
@@ -262,20 +285,13 @@ pub(super) fn others(facts: &Facts) -> Option<Finding> {
         clusters,
         members,
         damaged,
+        ..
     } = facts.others;
-    let told = [
-        (clusters, "other cluster", "other clusters"),
-        (members, "other member", "other members"),
-        (
-            damaged,
-            "archive of a damaged data dir",
-            "archives of damaged data dirs",
-        ),
-    ];
-    let told = told.into_iter().filter(|(number, ..)| *number > 0);
-    let told: Vec<_> = told
-        .map(|(number, one, more)| count(number, one, more))
-        .collect();
+    let told = told([
+        (clusters, ["other cluster", "other clusters"]),
+        (members, ["other member", "other members"]),
+        (damaged, DAMAGED),
+    ]);
     let text = format!("{} not watched", list(&told));
     (!told.is_empty()).then(|| finding(Level::Ok, "others", None, text))
 }

@@ -61,53 +61,63 @@ pub fn log_order(summary: &ArchiveSummary) -> impl Ord + use<> {
     (position.term, position.index, position.commit)
 }
 
-/// The watched members, by name; only the one with the name or id `wanted`, if given.
-pub fn watched(summaries: &[ArchiveSummary], now: Timestamp, wanted: Option<&str>) -> Vec<Watched> {
+/// The watched members, by name, with those of their archives that are `wanted`. Who was removed is told by all
+/// archives; a removed member counts if there is no other one with a wanted archive.
+pub fn watched(
+    summaries: &[ArchiveSummary],
+    now: Timestamp,
+    wanted: &dyn Fn(&ArchiveSummary) -> bool,
+) -> Vec<Watched> {
     let captured = summaries.iter().filter(|summary| summary.is_backup());
-    let mut captured: Vec<_> = captured
-        .filter(|s| is_called(&s.identity, wanted))
-        .collect();
+    let mut captured: Vec<_> = captured.collect();
     // Newest first, those from the future after all others.
     captured.sort_by_key(|summary| {
         let created = std::cmp::Reverse(summary.created);
         (is_ahead(summary, now), created)
     });
-    let Some(anchor) = captured.first() else {
+    let Some(anchor) = captured.iter().find(|summary| wanted(summary)) else {
         return Vec::new();
     };
     let cluster = anchor.identity.cluster_id;
     captured.retain(|summary| summary.identity.cluster_id == cluster);
-    let ids = match wanted {
-        Some(_) => captured.iter().map(|s| s.identity.member_id).collect(),
-        None => members(&captured),
+    let members = members(&captured);
+    captured.retain(|summary| wanted(summary));
+    let with_archives = |ids: BTreeSet<MemberId>| -> Vec<_> {
+        let ids = ids.into_iter();
+        ids.filter_map(|id| of_member(id, &captured, now)).collect()
     };
-    let mut watched: Vec<_> = ids
-        .into_iter()
-        .filter_map(|id| of_member(id, &captured, now))
-        .collect();
+    let mut watched = with_archives(members);
+    if watched.is_empty() {
+        watched = with_archives(captured.iter().map(|s| s.identity.member_id).collect());
+    }
     name_by_id_where_names_are_shared(&mut watched);
     watched.sort_by(|a, b| a.name.cmp(&b.name));
     watched
 }
 
 /// The members of all clusters, each with its newest archive, as [`watched`] finds those of the newest cluster. A member
-/// that a rewind took into a new cluster has kept its id, and is one member.
+/// that a rewind took into a new cluster has kept its id, and is one member, also if it was removed there.
 pub fn in_every_cluster(
     summaries: &[ArchiveSummary],
     now: Timestamp,
-    wanted: Option<&str>,
+    wanted: &dyn Fn(&ArchiveSummary) -> bool,
 ) -> Vec<Watched> {
     let (mut found, mut left) = (Vec::new(), summaries.to_vec());
+    let mut known = BTreeSet::new();
     loop {
-        let of_one = watched(&left, now, wanted);
+        let mut of_one = watched(&left, now, wanted);
         let Some(first) = of_one.first() else { break };
         let cluster = first.newest.identity.cluster_id;
-        left.retain(|summary| summary.identity.cluster_id != cluster);
+        of_one.retain(|one| !known.contains(&one.newest.identity.member_id));
         found.extend(of_one);
+        left.retain(|summary| {
+            let is_other = summary.identity.cluster_id != cluster;
+            if !is_other && summary.is_backup() {
+                known.insert(summary.identity.member_id);
+            }
+            is_other
+        });
     }
-    found.sort_by_key(|one| std::cmp::Reverse(one.newest.created));
-    let mut known = BTreeSet::new();
-    found.retain(|one| known.insert(one.newest.identity.member_id));
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found
 }
@@ -119,14 +129,18 @@ pub struct Others {
     /// Other members of the same cluster.
     pub members: u64,
     pub damaged: u64,
+    /// Archives made by a rewind.
+    pub rewound: u64,
 }
 
 /// The members with captured archives in `summaries` that are not among `watched`.
 pub fn others(summaries: &[ArchiveSummary], watched: &[Watched]) -> Others {
     let damaged = summaries.iter().filter(|one| one.is_damaged()).count() as u64;
+    let rewound = summaries.iter().filter(|one| one.rewound).count() as u64;
     let Some(first) = watched.first() else {
         return Others {
             damaged,
+            rewound,
             ..Others::default()
         };
     };
@@ -145,6 +159,7 @@ pub fn others(summaries: &[ArchiveSummary], watched: &[Watched]) -> Others {
         clusters: other.len() as u64,
         members: own.iter().filter(|id| !is_watched(id)).count() as u64,
         damaged,
+        rewound,
     }
 }
 

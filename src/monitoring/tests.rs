@@ -1,7 +1,7 @@
 //! Cases of `status` that the tests on disk cannot produce.
 
 use super::growth::histories;
-use super::scope::{others, watched};
+use super::scope::{in_every_cluster, is_called, others, watched};
 use super::*;
 use crate::archive::manifest::Scope;
 use crate::archive::warning::WarningCode;
@@ -22,6 +22,10 @@ fn archive(name: &str, member: u64, hours: i64) -> ArchiveSummary {
     summary
 }
 
+fn any(_: &ArchiveSummary) -> bool {
+    true
+}
+
 fn facts(watched: Vec<(Watched, Verification)>, unreadable: Vec<Unreadable>) -> Facts {
     Facts {
         location: "/backups".to_owned(),
@@ -38,7 +42,7 @@ fn facts(watched: Vec<(Watched, Verification)>, unreadable: Vec<Unreadable>) -> 
 
 /// The members of `archives`, each with the same verification.
 fn all(archives: &[ArchiveSummary], proof: &Verification) -> Vec<(Watched, Verification)> {
-    let watched = watched(archives, now(), None).into_iter();
+    let watched = watched(archives, now(), &any).into_iter();
     watched.map(|one| (one, proof.clone())).collect()
 }
 
@@ -89,7 +93,7 @@ fn members_that_share_a_name_are_called_by_their_ids() {
 
 #[test]
 fn the_name_of_an_archive_that_cannot_be_opened_tells_which_members_newest_it_is() {
-    let own = watched(&[archive("node-1", 0xa, 3)], now(), None).remove(0);
+    let own = watched(&[archive("node-1", 0xa, 3)], now(), &any).remove(0);
     let later = |name: &str, hours| own.is_newer_by_name(archive(name, 0xa, hours).name());
     assert!(later("node-1", 2));
     assert!(!later("node-1", 3));
@@ -148,7 +152,7 @@ fn level_of(findings: &[Finding], check: &str) -> Option<Level> {
 }
 
 fn watched_one(hours: i64) -> Watched {
-    watched(&[archive("infra0", 0xa, hours)], now(), None).remove(0)
+    watched(&[archive("infra0", 0xa, hours)], now(), &any).remove(0)
 }
 
 #[test]
@@ -215,7 +219,7 @@ fn the_newest_is_the_last_that_is_not_from_the_future_in_whatever_order_they_com
     let mut ahead = archive("infra0", 0xa, -1);
     ahead.position.index = Index(9);
     let given = [oldest, ahead.clone(), newest.clone(), older];
-    let found = watched(&given, now(), None);
+    let found = watched(&given, now(), &any);
     assert_eq!(found[0].newest.created, newest.created);
     assert_eq!((found[0].older.len(), found[0].ahead.len()), (2, 1));
     let report = judged(&given, Ok(None));
@@ -224,12 +228,12 @@ fn the_newest_is_the_last_that_is_not_from_the_future_in_whatever_order_they_com
     // A clock may be five minutes ahead; where all are from the future the longest log counts.
     let mut skewed = newest;
     skewed.created = now() + SignedDuration::from_mins(5);
-    assert!(watched(&[skewed], now(), None)[0].ahead.is_empty());
+    assert!(watched(&[skewed], now(), &any)[0].ahead.is_empty());
     for (hours, longest) in [(-3, 9), (-3, 10), (0, 10)] {
         let mut other = archive("infra0", 0xa, hours - 1);
         other.position.index = Index(if longest == 9 { 8 } else { 10 });
         let given = [ahead.clone(), other];
-        let found = watched(&given, now(), None);
+        let found = watched(&given, now(), &any);
         assert_eq!(found[0].newest.position.index, Index(longest));
         let report = judged(&given, Ok(None));
         assert_eq!(report.level, Level::Critical);
@@ -254,7 +258,7 @@ fn members_of_the_newest_ones_cluster_are_watched_by_name_and_the_rest_is_counte
         archive("infra1", 0xa, 3),
         archive("infra0", 0xb, 2),
     ];
-    let found = watched(&given, now(), None);
+    let found = watched(&given, now(), &any);
     let names: Vec<_> = found.iter().map(|one| &*one.name).collect();
     assert_eq!(names, ["infra0", "infra1"]);
     assert!(found.iter().all(|one| one.older.is_empty()), "{found:?}");
@@ -263,17 +267,85 @@ fn members_of_the_newest_ones_cluster_are_watched_by_name_and_the_rest_is_counte
         clusters: 1,
         members: 1,
         damaged: 1,
+        rewound: 1,
     };
     assert_eq!(counted, expected);
     // Where every one is removed the newest tells who the members are.
     let mut gone = [archive("gone", 0xc, 4), archive("away", 0xd, 3)];
     gone[1].members = vec![MemberId(0xe)];
     gone[0].members = vec![MemberId(0xf)];
-    let names: Vec<_> = watched(&gone, now(), None)
+    let names: Vec<_> = watched(&gone, now(), &any)
         .into_iter()
         .map(|one| one.name)
         .collect();
     assert_eq!(names, ["away"]);
+}
+
+#[test]
+fn a_member_asked_for_by_name_is_the_one_that_was_not_removed() {
+    let ids = |given: &[ArchiveSummary], wanted: &str| {
+        let wanted = |one: &ArchiveSummary| is_called(&one.identity, Some(wanted));
+        let mut found = [
+            watched(given, now(), &wanted),
+            in_every_cluster(given, now(), &wanted),
+        ]
+        .map(|found| {
+            found
+                .iter()
+                .map(|one| one.newest.identity.member_id.0)
+                .collect()
+        });
+        let [watched, newest]: &mut [Vec<u64>; 2] = &mut found;
+        assert_eq!(watched, newest);
+        std::mem::take(watched)
+    };
+    // infra0 lost its disk, was removed as 0xc and added as 0xa; the disk came back, and is backed up once more.
+    let mut given = vec![
+        archive("infra0", 0xc, 9),
+        archive("infra0", 0xa, 3),
+        archive("infra0", 0xc, 2),
+        archive("infra1", 0xb, 1),
+    ];
+    assert_eq!(ids(&given, "infra0"), [0xa]);
+    assert_eq!(ids(&given, "c"), [0xc]);
+    // Without an archive of the new one, the removed one is what there is, and grows old.
+    given.retain(|one| one.identity.member_id != MemberId(0xa));
+    assert_eq!(ids(&given, "infra0"), [0xc]);
+    // Two members may have one name.
+    let two = [archive("infra0", 0xa, 2), archive("infra0", 0xb, 1)];
+    assert_eq!(ids(&two, "infra0"), [0xa, 0xb]);
+}
+
+#[test]
+fn a_member_removed_after_a_rewind_is_none_by_its_archives_from_before() {
+    let mut before = archive("infra0", 0xc, 30);
+    before.identity.cluster_id = ClusterId(7);
+    before.members = vec![MemberId(0xb), MemberId(0xc)];
+    let given = [before, archive("infra0", 0xc, 9), archive("infra0", 0xa, 3)];
+    let found = in_every_cluster(&given, now(), &any);
+    let ids: Vec<_> = found
+        .iter()
+        .map(|one| one.newest.identity.member_id)
+        .collect();
+    assert_eq!(ids, [MemberId(0xa)]);
+}
+
+#[test]
+fn archives_that_are_no_backups_are_told_where_there_is_no_other() {
+    let mut damaged = archive("infra0", 0xa, 1);
+    damaged.scope = Scope::Damaged;
+    let mut rewound = archive("infra0", 0xa, 0);
+    rewound.rewound = true;
+    let others = others(&[damaged, rewound.clone(), rewound], &[]);
+    let facts = facts(Vec::new(), Vec::new());
+    let report = judge(&Facts { others, ..facts }, &RULES);
+    assert_eq!(report.level, Level::Critical);
+    assert_eq!(
+        text_of(&report.findings, "archives"),
+        [
+            "no backup in /backups, only 1 archive of a damaged data dir and 2 archives made by `rewind`"
+        ]
+    );
 }
 
 #[test]

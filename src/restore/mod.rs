@@ -94,6 +94,8 @@ pub enum RestoreError {
     WalNowhere { member: PathBuf, wal_dir: PathBuf },
     #[error("`{0}` exists: the directory belongs to an etcd proxy or to an unmigrated 2.0 member")]
     NotForAMember(PathBuf),
+    #[error("`{path}` names a directory in the data dir `{data_dir}`, and not the data dir")]
+    InADataDir { path: PathBuf, data_dir: PathBuf },
     #[error("the filesystem of `{0}` cannot exchange two directories in one step")]
     CannotExchange(PathBuf),
     #[error("`{0}` holds WAL segments")]
@@ -268,8 +270,38 @@ impl Place {
     }
 }
 
+/// The data dir above `path`, if that is called `member`, or a part of it, and is not a data dir itself. One of that name
+/// may be a data dir to be: a directory without `snap` and `wal`.
+fn data_dir_above(path: &Path) -> Option<PathBuf> {
+    let has = |name: &str| path.join(name).exists();
+    if has("member") {
+        return None;
+    }
+    let resolved = path.canonicalize().ok();
+    [Some(path), resolved.as_deref()]
+        .into_iter()
+        .flatten()
+        .find_map(|path| {
+            let within = path.ends_with("member/wal") || path.ends_with("member/snap");
+            let is_member =
+                path.ends_with("member") && (!path.exists() || has("snap") || has("wal"));
+            let member = if within { path.parent()? } else { path };
+            let above = member.parent().filter(|_| within || is_member)?;
+            let here = above.as_os_str().is_empty();
+            Some(if here {
+                PathBuf::from(".")
+            } else {
+                above.to_path_buf()
+            })
+        })
+}
+
 impl RestoreTarget {
     fn find(request: &RestoreRequest<'_>) -> Result<Self, RestoreError> {
+        if let Some(data_dir) = data_dir_above(request.data_dir) {
+            let path = request.data_dir.to_path_buf();
+            return Err(RestoreError::InADataDir { path, data_dir });
+        }
         let data_dir = Place::find(request.data_dir)?;
         let usual = data_dir.path.join("member/wal");
         let own = request.data_dir.join("member/wal");

@@ -164,8 +164,13 @@ fn to_json((a, b): (&Path, &Path), found: &Comparison) -> Value {
 /// One line for what [`tell`] reports in full.
 fn different((a, b): (&Path, &Path), found: &Comparison) -> CliError {
     let mut what = Vec::new();
-    if !found.keys.is_empty() {
-        what.push(count(found.keys.len() as u64, "key", "keys"));
+    let (trap, plain) = trap_and_plain(found);
+    if !plain.is_empty() {
+        what.push(count(plain.len() as u64, "key", "keys"));
+    }
+    if !trap.is_empty() {
+        let trap = once(&trap).len() as u64;
+        what.push(count(trap, "in-order key", "in-order keys"));
     }
     let members = member_differences(found).len() as u64;
     if members > 0 {
@@ -286,7 +291,7 @@ fn print((a, b): (&Path, &Path), found: &Comparison, out: &Output) {
         );
         out.line(&out.paint(Paint::Bad, &what));
     }
-    let (trap, plain): (Vec<_>, Vec<_>) = found.keys.iter().partition(|key| key.in_order);
+    let (trap, plain) = trap_and_plain(found);
     if !plain.is_empty() {
         let mut head = count(plain.len() as u64, "key differs", "keys differ");
         let in_dir = |key: &&&KeyDifference| is_directory(key, stores(found));
@@ -376,12 +381,20 @@ fn entry_text(key: &KeyDifference) -> String {
     }
 }
 
+/// The in-order keys, and the others.
+fn trap_and_plain(found: &Comparison) -> (Vec<&KeyDifference>, Vec<&KeyDifference>) {
+    found.keys.iter().partition(|key| key.in_order)
+}
+
+/// Each in-order key once: a pair appears on both sides; a name without its counterpart is reported alone.
+fn once<'k>(trap: &[&'k KeyDifference]) -> Vec<&'k KeyDifference> {
+    let trap = trap.iter().copied();
+    trap.filter(|key| key.difference.twin.is_none() || key.difference.b.is_none())
+        .collect()
+}
+
 fn print_trap(trap: &[&KeyDifference], shown: usize, out: &Output) {
-    // A pair appears on both sides; a name without its counterpart is reported alone.
-    let once: Vec<_> = trap
-        .iter()
-        .filter(|key| key.difference.twin.is_none() || key.difference.b.is_none())
-        .collect();
+    let once = once(trap);
     let head = count(once.len() as u64, "in-order key is", "in-order keys are");
     out.line(&out.paint(
         Paint::Warn,

@@ -73,7 +73,7 @@ pub(crate) struct Restore {
 
 pub(crate) fn run(args: &Restore, cx: &Context<'_>) -> Result<()> {
     let path = args.latest.search().resolve(&args.archive, None, cx)?;
-    let archive = cx.places.archive(&path)?;
+    let archive = cx.places.archive_to_restore(&path)?;
     let owner = args.owner.as_deref().map(owner_of).transpose()?;
     let request = RestoreRequest {
         archive: &archive,

@@ -7,12 +7,12 @@ use std::io::Write as _;
 use std::path::Path;
 
 use crate::archive::ArchiveError;
-use crate::monitoring::scope::{Others, Watched, others, watched};
+use crate::monitoring::scope::{Others, Watched, is_called, others, watched};
 use crate::monitoring::{
     Facts, Finding, Level, MemberReport, Report, Thresholds, Unreadable, Verification, judge,
 };
 use crate::repository::check::prove;
-use crate::repository::{ArchiveRef, Repository, RepositoryError, summarize};
+use crate::repository::{ArchiveRef, ArchiveSummary, Repository, RepositoryError, summarize};
 use crate::retention::prune::verified;
 use bytesize::ByteSize;
 use clap::builder::{BoolishValueParser, NonEmptyStringValueParser};
@@ -133,7 +133,8 @@ fn look(args: &Status, rules: &Thresholds, cx: &Context<'_>) -> Result<Report> {
     // An interrupted run has read no archive, so it must not judge any.
     interrupt.check()?;
     let now = crate::clock::now();
-    let watched = watched(&catalog.summaries, now, args.member.as_deref());
+    let wanted = |one: &ArchiveSummary| is_called(&one.identity, args.member.as_deref());
+    let watched = watched(&catalog.summaries, now, &wanted);
     // If one member is asked for, the others are not reported.
     let others = match args.member {
         Some(_) => Others::default(),

@@ -44,6 +44,10 @@ impl Judge for RestoreError {
                     "nothing was changed; restore into a new data dir and point etcd's `--data-dir` there",
                 )
             }
+            Self::InADataDir { data_dir, .. } => Kind::Usage.advice(format!(
+                "nothing was changed; did you mean `{}`? `restore` makes `member` in it. If a new data dir itself is to be called `member`, make that directory first",
+                data_dir.display()
+            )),
             Self::CannotBeMade(_) => not_found("make that directory first"),
             Self::NotADirectory(_) => {
                 usage("pass the path of a directory; `member` in it is one, too, if it is there")
@@ -60,7 +64,7 @@ impl Judge for StaleMemberError {
     fn judge(&self) -> CliError {
         let hint = match self {
             Self::ClusterRuns { .. } => {
-                "nothing was changed. Keep the current data if they are intact; to roll back the whole cluster use `etcd-ark rewind`; for a test cluster use `rewind --single`; to restore anyway: `--allow-stale-member`"
+                "nothing was changed. Keep the current data if they are intact. If they are lost: `etcdctl member remove` and `member add`, then start with an empty data dir and `--initial-cluster-state existing`; to roll back the whole cluster use `etcd-ark rewind`; for a test cluster use `rewind --single`; to restore anyway: `--allow-stale-member`"
             }
             Self::OldClusterRuns { .. } => {
                 "nothing was changed; stop every member of the old cluster for good before any of the rewound one starts; `--offline` skips the check, if you are sure that they are stopped"

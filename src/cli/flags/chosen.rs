@@ -320,18 +320,17 @@ pub(crate) fn latest(
     }
     let now = crate::clock::now();
     let mut catalog = summarize(repository)?;
-    let labelled =
-        |one: &ArchiveSummary| label.is_none_or(|label| one.labels.iter().any(|own| own == label));
-    catalog
-        .summaries
-        .retain(|one| filter.fits(one) && labelled(one));
+    let fits = |one: &ArchiveSummary| {
+        let labelled = label.is_none_or(|label| one.labels.iter().any(|own| own == label));
+        labelled && filter.fits(one)
+    };
     let (ahead, dated): (Vec<_>, Vec<_>) = std::mem::take(&mut catalog.summaries)
         .into_iter()
         .partition(|one| is_ahead(one, now));
-    let mut newest = in_every_cluster(&dated, now, filter.member);
+    let mut newest = in_every_cluster(&dated, now, &fits);
     match newest.len() {
         0 => {
-            catalog.summaries = dated.into_iter().chain(ahead).collect();
+            catalog.summaries = dated.into_iter().chain(ahead).filter(fits).collect();
             let wanted = label.map(|label| format!(" with the label `{label}`"));
             let wanted = wanted.unwrap_or_default() + &filter.text();
             Err(no_backup(repository, &wanted, &catalog))
@@ -340,17 +339,24 @@ pub(crate) fn latest(
             let mut newest = newest.remove(0);
             let own = &newest.newest.identity;
             let of = |id: &Identity| (id.cluster_id, id.member_id);
-            let is_own = |one: &ArchiveSummary| one.is_backup() && of(&one.identity) == of(own);
+            let is_own =
+                |one: &ArchiveSummary| one.is_backup() && of(&one.identity) == of(own) && fits(one);
             newest.ahead = ahead.into_iter().filter(is_own).collect();
             refuse_older(&newest, catalog.unreadable, now)?;
             Ok(newest.newest.listed.name)
         }
         _ => {
             let members = newest.iter().map(|one| one.newest.identity.to_string());
+            let named = filter.member.map(|name| format!(" named `{name}`"));
+            let others = Filter {
+                member: None,
+                ..filter
+            };
             let message = format!(
-                "`{}` holds backups of several members{}: {}",
+                "`{}` holds backups of several members{}{}: {}",
                 repository.location(),
-                filter.text(),
+                named.unwrap_or_default(),
+                others.text(),
                 members.collect::<Vec<_>>().join(", ")
             );
             Err(CliError::usage(message).hint(

@@ -11,6 +11,9 @@ use crate::cli::output::{Output, Paint};
 const INDENT: usize = 23;
 
 pub(crate) fn print(check: &Check, out: &Output) {
+    if out.quiet && matches!(check.status, Status::Ok | Status::Note) {
+        return;
+    }
     let (mark, paint) = match check.status {
         Status::Ok => ("OK  ", Paint::Good),
         Status::Warn => ("WARN", Paint::Warn),

@@ -37,8 +37,7 @@ pub struct WayBack {
     pub newest_raft_snapshot: Option<Index>,
     /// The approximate number of entries between two raft snapshots.
     pub entries_per_raft_snapshot: u64,
-    /// Whether that was measured here; if not, it is etcd's default.
-    pub measured: bool,
+    pub interval: Interval,
     /// The index at which the log no longer reaches back, if the cluster moved now.
     #[serde(rename = "gone_from_raft_index")]
     pub gone_from: Index,
@@ -48,6 +47,18 @@ pub struct WayBack {
     /// When the log is expected to reach `gone_from` at that rate.
     #[serde(rename = "gone_at")]
     pub expected: Option<Timestamp>,
+}
+
+/// Where the number of entries between two raft snapshots comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interval {
+    /// The raft snapshots of this data dir.
+    Measured,
+    /// The entries since the newest one: there was none in them, so there are more between two.
+    AtLeast,
+    /// etcd's default.
+    Default,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -69,8 +80,7 @@ pub fn way_back(
 ) -> Option<WayBack> {
     let last_index = member.position.index;
     let newest = snapshots.last().map(|id| id.index);
-    let measured = distance(snapshots);
-    let every = measured.unwrap_or(SNAPSHOT_COUNT + 1);
+    let (every, interval) = interval(member, snapshots);
     let snapshot_gone =
         newest.map(|newest| Index(newest.0.saturating_add(every.saturating_mul(KEPT))));
     let segment_gone = segment_gone(&member.segments, newest.unwrap_or(Index(0)), last_index);
@@ -90,7 +100,7 @@ pub fn way_back(
         last_index,
         newest_raft_snapshot: newest,
         entries_per_raft_snapshot: every,
-        measured: measured.is_some(),
+        interval,
         gone_from,
         goes_first,
         rate,
@@ -98,11 +108,30 @@ pub fn way_back(
     })
 }
 
+/// The number of entries between two raft snapshots. etcd makes the next one by the `--snapshot-count` of its last start;
+/// those that are here may be from before that, or from a leader or a `rewind`.
+fn interval(member: &MemberFacts, snapshots: &[SnapshotId]) -> (u64, Interval) {
+    let (known, source) = match distance(member, snapshots) {
+        Some(distance) => (distance, Interval::Measured),
+        None => (SNAPSHOT_COUNT + 1, Interval::Default),
+    };
+    let newest = snapshots.last().map_or(0, |id| id.index.0);
+    let since = member.position.commit.0.saturating_sub(newest);
+    if since > known {
+        (since, Interval::AtLeast)
+    } else {
+        (known, source)
+    }
+}
+
 /// The smallest distance between two raft snapshots: one that a leader sent may be far from the
-/// one before it. The index of a single one, if it is below etcd's default, is itself the distance.
-fn distance(snapshots: &[SnapshotId]) -> Option<u64> {
+/// one before it. The index of a single one, if it is below etcd's default and the log begins at
+/// the first entry, is itself the distance.
+fn distance(member: &MemberFacts, snapshots: &[SnapshotId]) -> Option<u64> {
     if let [only] = snapshots {
-        return Some(only.index.0).filter(|every| *every <= SNAPSHOT_COUNT);
+        let first = member.segments.iter().find_map(|segment| segment.first);
+        let is_whole = first.is_some_and(|first| first.0 <= 1);
+        return Some(only.index.0).filter(|every| is_whole && *every <= SNAPSHOT_COUNT);
     }
     let pairs = snapshots.windows(2).filter_map(|pair| match pair {
         [before, after] => after.index.0.checked_sub(before.index.0),
@@ -163,13 +192,16 @@ pub(crate) fn check(facts: &Facts, data: &DataFacts) -> Finding {
 
 impl WayBack {
     fn lines(&self, now: Timestamp) -> Vec<String> {
+        let is_bound = self.interval == Interval::AtLeast && self.goes_first == Goes::RaftSnapshot;
+        let least = if is_bound { "at least " } else { "" };
+        let end = if is_bound { "at least" } else { "about" };
         let until = format!(
-            "if the cluster version changed now, at index {}, this member's log could be rewound until about index {}",
+            "if the cluster version changed now, at index {}, this member's log could be rewound until {end} index {}",
             self.last_index, self.gone_from
         );
         let when = match (self.expected, self.rate) {
             (Some(at), Some(rate)) => format!(
-                "that is in {} ({}), at {} entries a second",
+                "that is in {least}{} ({}), at {} entries a second",
                 about(at.duration_since(now)),
                 utc(at),
                 per_second(rate.entries_per_second)
@@ -179,9 +211,15 @@ impl WayBack {
         };
         let why = match self.goes_first {
             Goes::RaftSnapshot => {
-                let how = if self.measured { "here" } else { "by default" };
                 let every = self.entries_per_raft_snapshot;
-                format!("etcd keeps 5 raft snapshots, {how} one every {every} entries")
+                let every = match self.interval {
+                    Interval::Measured => format!("here one every {every} entries"),
+                    Interval::Default => format!("by default one every {every} entries"),
+                    Interval::AtLeast => {
+                        format!("and has made none in the last {every} entries")
+                    }
+                };
+                format!("etcd keeps 5 raft snapshots, {every}")
             }
             Goes::Segment => "etcd keeps 5 segments of 64 MB".to_owned(),
         };

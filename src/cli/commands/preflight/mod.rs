@@ -5,7 +5,7 @@ pub(crate) mod watch;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterState};
 use crate::data_dir::DataDir;
 use crate::etcd::ids::{ClusterId, Release, V2_1};
 use crate::etcd::member::MemberFacts;
@@ -103,6 +103,7 @@ pub(crate) fn run(args: &Preflight, cx: &Context<'_>) -> Result<()> {
         return watch::run(args, &cluster, (known, expected), cx);
     }
     let look = watch::look(&cluster, known, expected, cx.interrupt)?;
+    refuse_other_cluster(args, &look, expected)?;
     let cluster_id = expected.or(look.cluster_id);
     let facts = Facts {
         rules: PreflightOptions {
@@ -151,6 +152,25 @@ fn demand_an_endpoint(args: &Preflight) -> Result<()> {
     Err(CliError::usage("no endpoint is known").hint(
         "give --endpoints with client URLs of members, or --data-dir of a member, which knows them",
     ))
+}
+
+/// Refuses if only members of another cluster answer than that of the data dir: no check of both would mean anything.
+fn refuse_other_cluster(
+    args: &Preflight,
+    look: &ClusterState,
+    expected: Option<ClusterId>,
+) -> Result<()> {
+    let (Some(expected), Some(dir)) = (expected, &args.data_dir) else {
+        return Ok(());
+    };
+    let Some((url, found)) = look.only_other_cluster() else {
+        return Ok(());
+    };
+    let dir = dir.display();
+    let message = format!("`{url}` belongs to cluster {found}, and `{dir}` to cluster {expected}");
+    Err(Kind::Refused
+        .error(message)
+        .hint("pass the data dir and the endpoints of one cluster"))
 }
 
 /// Reads facts; a failure becomes part of them, and only an interrupt is an error.
@@ -238,22 +258,22 @@ fn print(facts: &Facts, all: &[Check], out: &Output) {
         }
         return;
     }
-    out.line(&out.paint(Paint::Strong, &header(facts)));
+    out.report(&out.paint(Paint::Strong, &header(facts)));
     let members = standings(&facts.look);
     if !members.is_empty() {
-        out.line("");
+        out.report("");
         for line in table(&members, out) {
-            out.line(&line);
+            out.report(&line);
         }
     }
-    out.line("");
+    out.report("");
     for check in all {
         if check.status == Status::Warn {
             out.count_warning();
         }
         checklist::print(check, out);
     }
-    out.line("");
+    out.report("");
 }
 
 fn header(facts: &Facts) -> String {
@@ -295,14 +315,14 @@ fn print_ready(facts: &Facts, all: &[Check], out: &Output) {
     let to = facts.rules.to;
     let warned = checklist::titles(all, Status::Warn);
     if warned.is_empty() {
-        out.line(&out.paint(Paint::Good, &format!("ready for {to}")));
+        out.report(&out.paint(Paint::Good, &format!("ready for {to}")));
     } else {
         let verdict = format!(
             "no check failed; weigh what is marked WARN first: {}",
             warned.join(", ")
         );
         for line in wrap(&verdict, WIDTH) {
-            out.line(&out.paint(Paint::Warn, &line));
+            out.report(&out.paint(Paint::Warn, &line));
         }
     }
     let from = facts.rules.from;
@@ -317,6 +337,6 @@ fn print_ready(facts: &Facts, all: &[Check], out: &Output) {
         ),
     };
     for line in wrap(&out.complete(&next), WIDTH) {
-        out.line(&line);
+        out.report(&line);
     }
 }

@@ -18,7 +18,7 @@ use crate::upgrade::preflight::cluster_members;
 use crate::upgrade::preflight::watch::{Health, Roll, Standing, UpgradeProgress};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::cli::commands::preflight::Preflight;
+use crate::cli::commands::preflight::{Preflight, refuse_other_cluster};
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, Kind, Result};
 use crate::cli::layout::{WIDTH, wrap};
@@ -45,6 +45,9 @@ pub(crate) fn run(
     let last = loop {
         let begun = Instant::now();
         let look = look(cluster, &known, expected, cx.interrupt)?;
+        if shown.looks == 0 {
+            refuse_other_cluster(args, &look, expected)?;
+        }
         // A member that stops answering is still asked, and answers of another cluster are ignored.
         expected = expected.or(look.cluster_id);
         let named = look.members.iter().any(|look| look.named_by_cluster);

@@ -207,7 +207,7 @@ impl List {
             if is_of_the_run(check) {
                 out.count_warning();
             }
-            if !(out.is_json() || out.quiet && check.status == Status::Ok) {
+            if !out.is_json() {
                 checklist::print(check, out);
             }
         }

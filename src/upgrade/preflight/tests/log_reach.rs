@@ -1,7 +1,16 @@
 //! How long the local log reaches back.
 
-use crate::upgrade::preflight::log_reach::{Goes, WayBack, way_back};
+use crate::upgrade::preflight::log_reach::{Goes, Interval, WayBack, way_back};
 use crate::upgrade::preflight::tests::*;
+
+/// A member with a log from the first entry to `last`.
+fn short(last: u64) -> MemberFacts {
+    let mut member = member_facts();
+    member.position.index = Index(last);
+    member.position.commit = Index(last);
+    member.segments = vec![segment(0, 1, last, 6_000_000)];
+    member
+}
 
 fn reach(member: &MemberFacts, snapshots: &[u64]) -> WayBack {
     let snapshots: Vec<_> = snapshots.iter().copied().map(snapshot).collect();
@@ -13,7 +22,7 @@ fn the_fifth_raft_snapshot_after_the_newest_takes_it_away() {
     let found = reach(&member_facts(), &[10_001, 20_002]);
     assert_eq!(found.gone_from, Index(20_002 + 5 * 10_001));
     assert_eq!(found.goes_first, Goes::RaftSnapshot);
-    assert!(found.measured);
+    assert_eq!(found.interval, Interval::Measured);
     // 40,007 entries at two a second.
     let in_seconds = found.expected.unwrap().duration_since(now()).as_secs();
     assert_eq!(in_seconds, 20_003);
@@ -21,22 +30,59 @@ fn the_fifth_raft_snapshot_after_the_newest_takes_it_away() {
 
 #[test]
 fn a_raft_snapshot_that_the_leader_sent_does_not_pass_for_the_usual_distance() {
-    let found = reach(&member_facts(), &[46, 5000, 5101, 5202]);
+    let found = reach(&short(5250), &[46, 5000, 5101, 5202]);
     assert_eq!(found.entries_per_raft_snapshot, 101);
+    assert_eq!(found.interval, Interval::Measured);
 }
 
 #[test]
 fn one_raft_snapshot_tells_no_distance_so_the_default_is_taken_and_said() {
     let found = reach(&member_facts(), &[20_002]);
-    assert!(!found.measured);
+    assert_eq!(found.interval, Interval::Default);
     assert_eq!(found.gone_from, Index(20_002 + 5 * 10_001));
 }
 
 #[test]
 fn one_raft_snapshot_far_below_the_default_shows_after_how_many_entries_it_was_made() {
-    let found = reach(&member_facts(), &[101]);
-    assert!(found.measured);
+    let found = reach(&short(150), &[101]);
+    assert_eq!(found.interval, Interval::Measured);
     assert_eq!(found.entries_per_raft_snapshot, 101);
+}
+
+#[test]
+fn a_low_count_of_an_earlier_start_is_not_the_distance_of_now() {
+    // The guide's restart with --snapshot-count 10, then one with the default: no raft snapshot since 315.
+    let found = reach(&short(693), &[282, 293, 304, 315]);
+    assert_eq!(found.interval, Interval::AtLeast);
+    assert_eq!(found.entries_per_raft_snapshot, 378);
+    assert_eq!(found.gone_from, Index(315 + 5 * 378));
+    let facts = with(|facts| {
+        let data = crate::upgrade::preflight::tests::found(facts);
+        data.raft_snapshots = [282, 293, 304, 315].map(snapshot).to_vec();
+        data.member = Ok(short(693));
+    });
+    let words = [
+        "rewound until at least index 2205",
+        "in at least 13 minutes",
+        "has made none in the last 378 entries",
+    ];
+    expect(&facts, "way-back", Status::Ok, &words);
+}
+
+#[test]
+fn the_index_of_the_raft_snapshot_that_a_rewind_or_a_leader_made_is_no_distance() {
+    let mut member = short(500);
+    member.segments = vec![segment(0, 327, 500, 30_000)];
+    let found = reach(&member, &[326]);
+    assert_eq!(found.interval, Interval::Default);
+    assert_eq!(found.gone_from, Index(326 + 5 * 10_001));
+}
+
+#[test]
+fn more_entries_than_the_default_without_a_raft_snapshot_are_a_bound_too() {
+    let found = reach(&member_facts(), &[5000]);
+    assert_eq!(found.interval, Interval::AtLeast);
+    assert_eq!(found.gone_from, Index(5000 + 5 * 25_000));
 }
 
 #[test]
