@@ -192,6 +192,8 @@ fn what_is_of_another_kind_stays(server: SocketAddr, scratch: &Path) {
         ("PUT", "app/only/_secret", "value=x"),
         ("PUT", "app/stays", "value=old&ttl=600"),
         ("PUT", "app/config/empty", "dir=true&prevExist=true&ttl=600"),
+        ("PUT", "app/config/queue", "dir=true&prevExist=true&ttl=600"),
+        ("PUT", "app/config/queue/later", "value=x"),
         // It had expired in the backup, and is in use again.
         ("PUT", "app/config/short", "value=renewed&ttl=600"),
     ] {
@@ -204,7 +206,8 @@ fn what_is_of_another_kind_stays(server: SocketAddr, scratch: &Path) {
         let told = told.json();
         assert_eq!(told["counts"]["other_kind"], 3, "{told:#}");
         assert_eq!(told["changed"], changed, "{told:#}");
-        assert_eq!(told["counts"]["other_expiry"], 1, "{told:#}");
+        // Two directories, and the two jobs in one of them.
+        assert_eq!(told["counts"]["other_expiry"], 4, "{told:#}");
         assert_eq!(told["deleted"], 0, "{told:#}");
         assert_eq!(told["conflicts"], json!([]), "{told:#}");
         assert_eq!(told["not_empty"], json!(["/app/only"]), "{told:#}");
@@ -212,8 +215,12 @@ fn what_is_of_another_kind_stays(server: SocketAddr, scratch: &Path) {
     put_keys(&archive, "/app", server, &all)
         .exits(0)
         .says("3 names are a key on one side and a directory on the other, or below such a name")
+        .says(
+            "4 names are a directory that expires in only one of backup and cluster, or below such",
+        )
         .says("`/app/only` is not empty and stays");
     let found = content(server, "app");
+    assert_eq!(found["\"/app/config/queue/later\""][0], "x");
     assert_eq!(found["\"/app/config/name/inner\""][0], "a directory now");
     assert_eq!(found["\"/app/stays\""], json!(["old", null, false]));
     assert_eq!(found["\"/app/config/short\""][0], "renewed");

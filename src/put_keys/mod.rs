@@ -49,7 +49,7 @@ pub enum Step {
     /// The same name in the cluster has another value, so it need not be this key: numbers come a second time after a
     /// rewind. It is created like any missing key, because that loses neither.
     CreateBeside,
-    /// It is a directory on both sides and expires on one only; it is left unchanged.
+    /// It is a directory on both sides and expires on one only, or below such a one; it is left unchanged.
     OtherExpiry,
     /// It is only in the cluster: a key with this `modifiedIndex`, or a directory.
     OnlyThere(Option<u64>),
@@ -122,14 +122,14 @@ impl<'s> Plan<'s> {
         let mut plan = Self { keys: Vec::new() };
         // etcd lists its root without a name.
         let mut known = BTreeSet::from([String::new()]);
-        // The last one of another kind: nothing below it is written or removed.
-        let mut other_kind: Option<String> = None;
+        // The last one of another kind or expiry: nothing below it is written or removed.
+        let mut stays: Option<(String, Step)> = None;
         let top_key = as_go_shows(&top_key);
         let is_above =
             |(key, node): &(&String, &LiveNode)| node.value.is_some() && is_below(&top_key, key);
         if let Some((above, _)) = live.iter().find(is_above) {
             known.insert(above.clone());
-            other_kind = Some(above.clone());
+            stays = Some((above.clone(), Step::OtherKind));
         }
         let mut walk = store.walk(top);
         while let Some(id) = walk.next_node() {
@@ -165,16 +165,17 @@ impl<'s> Plan<'s> {
             let key = as_go_shows(&path);
             let value = node.value().map(crate::etcd::store::value::Value::bytes);
             let ttl = node.ttl(now);
-            let mut step = if other_kind.as_ref().is_some_and(|top| is_below(&key, top)) {
-                Step::OtherKind
+            let above = stays.as_ref().filter(|(top, _)| is_below(&key, top));
+            let mut step = if let Some((_, step)) = above {
+                *step
             } else {
-                step(value.as_deref(), ttl.is_some(), live.get(&key))
+                let step = step(value.as_deref(), ttl.is_some(), live.get(&key));
+                if matches!(step, Step::OtherKind | Step::OtherExpiry) {
+                    known.extend(live.keys().filter(|one| is_below(one, &key)).cloned());
+                    stays = Some((key.clone(), step));
+                }
+                step
             };
-            if step == Step::OtherKind && other_kind.as_ref().is_none_or(|top| !is_below(&key, top))
-            {
-                known.extend(live.keys().filter(|one| is_below(one, &key)).cloned());
-                other_kind = Some(key.clone());
-            }
             if step == Step::Create
                 && let Some(value) = value.as_deref()
                 && let Some(other) = other_name(&key)

@@ -141,13 +141,9 @@ fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Output) {
     }
     let kinds = number_of("other_kind");
     if kinds > 0 {
-        let (names, stay) = if kinds == 1 {
-            ("1 name is", "it stays")
-        } else {
-            (&*format!("{kinds} names are"), "they stay")
-        };
+        let (are, stay) = are_and_stay(kinds);
         out.warn(&format!(
-            "{names} a key on one side and a directory on the other, or below such a name: {stay} as in the cluster"
+            "{are} a key on one side and a directory on the other, or below such a name: {stay} as in the cluster"
         ));
     }
     let named = number_of("other_name");
@@ -183,9 +179,9 @@ fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Output) {
     }
     let expiring = number_of("other_expiry");
     if expiring > 0 {
-        let directories = count(expiring, "directory expires", "directories expire");
+        let (are, stay) = are_and_stay(expiring);
         out.warn(&format!(
-            "{directories} in only one of backup and cluster; that stays as in the cluster"
+            "{are} a directory that expires in only one of backup and cluster, or below such a one: {stay} as in the cluster"
         ));
     }
     for directory in &done.not_empty {
@@ -200,6 +196,11 @@ fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Output) {
             printable(key)
         ));
     }
+}
+
+fn are_and_stay(names: u64) -> (String, &'static str) {
+    let stay = if names == 1 { "it stays" } else { "they stay" };
+    (count(names, "name is", "names are"), stay)
 }
 
 fn show(
