@@ -156,8 +156,13 @@ fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Output) {
     let beside = number_of("create_beside");
     if beside > 0 {
         let keys = count(beside, "in-order key has", "in-order keys have");
+        let other = if allowed.delete_others {
+            "`--delete-others` removes that one"
+        } else {
+            "the one of the backup is created beside that"
+        };
         out.warn(&format!(
-            "{keys} another value under the name that another release gives it; the one of the backup is created beside that"
+            "{keys} another value under the name that another release gives it; {other}"
         ));
     }
     let unsure = number_of("unsure");
@@ -188,6 +193,12 @@ fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Output) {
         out.warn(&format!(
             "`{}` is not empty and stays: hidden keys, or keys written meanwhile, are in it",
             printable(directory)
+        ));
+    }
+    for key in &done.gone {
+        out.warn(&format!(
+            "`{}` expired or was removed meanwhile: what was still to be written of it is left out",
+            printable(key)
         ));
     }
     for key in &done.conflicts {
@@ -235,7 +246,11 @@ fn show(
         };
         out.line(&format!(
             "{:<13} {}{left}",
-            word(planned.step).replace('_', " "),
+            match planned.step {
+                Step::OnlyThere(_) if allowed.delete_others => "remove".to_owned(),
+                Step::CreateBeside if allowed.delete_others => "create".to_owned(),
+                step => word(step).replace('_', " "),
+            },
             printable(&planned.key)
         ));
     }
@@ -253,6 +268,7 @@ fn show(
         "unsure" => "that the API shows alike",
         "other_kind" => "of another kind",
         "other_name" => "under another name",
+        "create_beside" if allowed.delete_others => "to create instead of another value",
         "create_beside" => "to create beside another value",
         "other_expiry" => "with another expiration",
         "only_there" if allowed.delete_others => "to remove",
@@ -317,6 +333,7 @@ fn answer(plan: &Plan<'_>, done: &Done) -> Value {
         "changed": done.changed,
         "deleted": done.deleted,
         "conflicts": done.conflicts,
+        "gone": done.gone,
         "not_empty": done.not_empty,
     })
 }
