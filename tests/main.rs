@@ -114,6 +114,8 @@ mod rewind_promises;
 
 /// Keys of a backup written back into a running cluster while other clients write.
 mod put_keys;
+/// The same while what is put back expires, or another client writes it.
+mod put_keys_meanwhile;
 
 /// Clusters of real 2.1 and 2.2 servers, if the environment names them: upgrades, downgrades, the runbooks as printed.
 mod live_2x;

@@ -14,7 +14,7 @@ use crate::support::etcd::{Connection, ServerTls, http};
 use crate::support::prelude::*;
 use crate::support::trio::{MEMBERS, Trio};
 
-const FORM: &str = "application/x-www-form-urlencoded";
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 
 /// What a key is written with: its method, its name in a URL, its form.
 const KEYS: [(&str, &str, &str); 9] = [
@@ -29,7 +29,7 @@ const KEYS: [(&str, &str, &str); 9] = [
     ("PUT", "app/stays", "value=old"),
 ];
 
-fn request(server: SocketAddr, method: &str, key: &str, form: &str) {
+pub(crate) fn request(server: SocketAddr, method: &str, key: &str, form: &str) {
     let (status, body) = http(server, method, &format!("/v2/keys/{key}"), form).unwrap();
     assert!(
         matches!(status, 200 | 201),
@@ -38,7 +38,7 @@ fn request(server: SocketAddr, method: &str, key: &str, form: &str) {
 }
 
 /// Every key and directory below `key`, with its value, and whether it expires; indexes and times left out.
-fn content(server: SocketAddr, key: &str) -> BTreeMap<String, Value> {
+pub(crate) fn content(server: SocketAddr, key: &str) -> BTreeMap<String, Value> {
     let mut found = BTreeMap::new();
     for key in [key.to_owned(), format!("{key}/config/_hidden")] {
         let path = format!("/v2/keys/{key}?recursive=true");
@@ -56,13 +56,13 @@ fn content(server: SocketAddr, key: &str) -> BTreeMap<String, Value> {
 }
 
 /// An archive of a running server to which no client writes. Of 3.x only a copy can be archived.
-fn archive_of(data_dir: &Path, scratch: &Path) -> PathBuf {
+pub(crate) fn archive_of(data_dir: &Path, scratch: &Path) -> PathBuf {
     let copy = scratch.join("copy.etcd");
     copy_dir(data_dir, &copy);
     snapshot(&copy, &scratch.join("backups"), &[]).0
 }
 
-fn put_keys(archive: &Path, prefix: &str, server: SocketAddr, flags: &[&str]) -> Ran {
+pub(crate) fn put_keys(archive: &Path, prefix: &str, server: SocketAddr, flags: &[&str]) -> Ran {
     let endpoint = format!("http://{server}");
     let archive = archive.to_str().unwrap();
     let args = ["put-keys", archive, prefix, "--endpoints", &endpoint];
@@ -158,6 +158,12 @@ fn a_directory_is_deleted_and_put_back(server: SocketAddr, data_dir: &Path, scra
     let told = put_keys(&archive, "/app", server, &["--overwrite"]).exits(0);
     let row = format!("create beside /app/config/queue/{job}\n");
     assert_has(&told.stdout, &row);
+    request(server, "DELETE", &format!("app/config/queue/{job}"), "");
+    put_keys(&archive, "/app", server, &["--dry-run", "--delete-others"])
+        .shows(&format!("create        /app/config/queue/{job}\n"))
+        .shows(&format!("remove        /{renamed}\n"))
+        .says("`--delete-others` removes that one");
+    put_keys(&archive, "/app", server, &[]).exits(0);
     told.says("1 in-order key has another value under the name that another release gives it");
     let mut both = before.clone();
     both.insert(
@@ -168,11 +174,15 @@ fn a_directory_is_deleted_and_put_back(server: SocketAddr, data_dir: &Path, scra
     request(server, "DELETE", &renamed, "");
     put_keys(&archive, "/app", server, &[]).exits(0);
     assert_eq!(content(server, "app"), before);
-    let missing = put_keys(&archive, "/nothing", server, &[]);
+    what_names_no_key_is_refused(&archive, server);
+}
+
+fn what_names_no_key_is_refused(archive: &Path, server: SocketAddr) {
+    let missing = put_keys(archive, "/nothing", server, &[]);
     missing.exits(10).says("no such key: `/nothing`");
     // What a variable that is not set leaves is not the whole store.
     for none in ["", ".", "/app/.."] {
-        let told = put_keys(&archive, none, server, &["--dry-run"]);
+        let told = put_keys(archive, none, server, &["--dry-run"]);
         told.exits(2).says("it names no key; `/` means all keys");
         typed("keys {} {}", &[&archive, &none]).exits(2);
         typed("keys {} --get {}", &[&archive, &none]).exits(2);
@@ -192,6 +202,8 @@ fn what_is_of_another_kind_stays(server: SocketAddr, scratch: &Path) {
         ("PUT", "app/only/_secret", "value=x"),
         ("PUT", "app/stays", "value=old&ttl=600"),
         ("PUT", "app/config/empty", "dir=true&prevExist=true&ttl=600"),
+        ("PUT", "app/config/queue", "dir=true&prevExist=true&ttl=600"),
+        ("PUT", "app/config/queue/later", "value=x"),
         // It had expired in the backup, and is in use again.
         ("PUT", "app/config/short", "value=renewed&ttl=600"),
     ] {
@@ -204,7 +216,8 @@ fn what_is_of_another_kind_stays(server: SocketAddr, scratch: &Path) {
         let told = told.json();
         assert_eq!(told["counts"]["other_kind"], 3, "{told:#}");
         assert_eq!(told["changed"], changed, "{told:#}");
-        assert_eq!(told["counts"]["other_expiry"], 1, "{told:#}");
+        // Two directories, and the two jobs in one of them.
+        assert_eq!(told["counts"]["other_expiry"], 4, "{told:#}");
         assert_eq!(told["deleted"], 0, "{told:#}");
         assert_eq!(told["conflicts"], json!([]), "{told:#}");
         assert_eq!(told["not_empty"], json!(["/app/only"]), "{told:#}");
@@ -212,8 +225,12 @@ fn what_is_of_another_kind_stays(server: SocketAddr, scratch: &Path) {
     put_keys(&archive, "/app", server, &all)
         .exits(0)
         .says("3 names are a key on one side and a directory on the other, or below such a name")
+        .says(
+            "4 names are a directory that expires in only one of backup and cluster, or below such",
+        )
         .says("`/app/only` is not empty and stays");
     let found = content(server, "app");
+    assert_eq!(found["\"/app/config/queue/later\""][0], "x");
     assert_eq!(found["\"/app/config/name/inner\""][0], "a directory now");
     assert_eq!(found["\"/app/stays\""], json!(["old", null, false]));
     assert_eq!(found["\"/app/config/short\""][0], "renewed");

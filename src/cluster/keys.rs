@@ -34,6 +34,8 @@ const DIR_NOT_EMPTY: u32 = 108;
 pub struct LiveNode {
     /// Its value; `None` for a directory. Bytes that are not UTF-8 have become U+FFFD.
     pub value: Option<String>,
+    /// `createdIndex`; a node that is removed and made again has another one.
+    pub created: u64,
     /// `modifiedIndex`.
     pub modified: u64,
     pub expires: bool,
@@ -49,7 +51,8 @@ pub enum Condition {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
-    Done,
+    /// The node has this `modifiedIndex` now.
+    Done(u64),
     /// The condition was not met; nothing was changed.
     Conflict,
     /// The directory to be removed is not empty; nothing was changed.
@@ -88,6 +91,8 @@ struct Shown {
     value: String,
     #[serde(default)]
     nodes: Vec<Shown>,
+    #[serde(default, rename = "createdIndex")]
+    created: u64,
     #[serde(default, rename = "modifiedIndex")]
     modified: u64,
     ttl: Option<i64>,
@@ -128,7 +133,22 @@ impl<'c> Keys<'c> {
         key: &[u8],
         is_dir: bool,
     ) -> Result<BTreeMap<String, LiveNode>, ProbeError> {
-        let path = format!("{}?recursive=true&quorum=true", path_of(key, is_dir));
+        self.read_query(key, is_dir, "recursive=true&quorum=true")
+    }
+
+    /// The node `key` alone, read through a quorum.
+    pub fn node(&mut self, key: &[u8], is_dir: bool) -> Result<Option<LiveNode>, ProbeError> {
+        let mut found = self.read_query(key, is_dir, "quorum=true")?;
+        Ok(found.remove(&*String::from_utf8_lossy(&go_utf8(key))))
+    }
+
+    fn read_query(
+        &mut self,
+        key: &[u8],
+        is_dir: bool,
+        query: &str,
+    ) -> Result<BTreeMap<String, LiveNode>, ProbeError> {
+        let path = format!("{}?{query}", path_of(key, is_dir));
         let answer = self.ask(&Method::Get, &path)?;
         let mut found = BTreeMap::new();
         if let (200, Ok(answered)) = (
@@ -140,6 +160,7 @@ impl<'c> Keys<'c> {
                 left.extend(node.nodes);
                 let live = LiveNode {
                     value: (!node.dir).then_some(node.value),
+                    created: node.created,
                     modified: node.modified,
                     expires: node.ttl.is_some(),
                 };
@@ -159,6 +180,7 @@ impl<'c> Keys<'c> {
             }) => {
                 let above = LiveNode {
                     value: Some(String::new()),
+                    created: 0,
                     modified: 0,
                     expires: false,
                 };
@@ -183,28 +205,27 @@ impl<'c> Keys<'c> {
             let _ = write!(path, "&ttl={ttl}");
         }
         let form = match value {
-            Some(value) => format!("value={}", escaped(value, b"")),
-            None => "dir=true".to_owned(),
+            Some(value) => [&b"value="[..], &in_form(value)].concat(),
+            None => b"dir=true".to_vec(),
         };
-        let (written, again) = self.change(&Method::Put(form.as_bytes()), &path)?;
+        let (written, again) = self.change(&Method::Put(&form), &path)?;
         if again && written == Written::Conflict {
-            let found = self.read(key, is_dir)?;
-            let node = found.get(&*String::from_utf8_lossy(&go_utf8(key)));
             let text = value.map(|value| String::from_utf8_lossy(&go_utf8(value)).into_owned());
-            if node.is_some_and(|node| node.value == text) {
-                return Ok(Written::Done);
+            let node = self.node(key, is_dir)?;
+            if let Some(node) = node.filter(|node| node.value == text) {
+                return Ok(Written::Done(node.modified));
             }
         }
         Ok(written)
     }
 
     /// Removes a key, or an empty directory, on the `condition`.
-    pub fn delete(&mut self, key: &str, condition: Condition) -> Result<Written, ProbeError> {
+    pub fn delete(&mut self, key: &[u8], condition: Condition) -> Result<Written, ProbeError> {
         let is_dir = condition == Condition::EmptyDirectory;
-        let path = format!("{}?{}", path_of(key.as_bytes(), is_dir), query(condition));
+        let path = format!("{}?{}", path_of(key, is_dir), query(condition));
         let (written, again) = self.change(&Method::Delete, &path)?;
-        if again && written == Written::Conflict && self.read(key.as_bytes(), is_dir)?.is_empty() {
-            return Ok(Written::Done);
+        if again && written == Written::Conflict && self.node(key, is_dir)?.is_none() {
+            return Ok(Written::Done(0));
         }
         Ok(written)
     }
@@ -213,7 +234,10 @@ impl<'c> Keys<'c> {
     fn change(&mut self, method: &Method<'_>, path: &str) -> Result<(Written, bool), ProbeError> {
         let answer = self.ask(method, path)?;
         let written = match (answer.status, code_of(&answer.body)) {
-            (200 | 201, _) => Written::Done,
+            (200 | 201, _) => {
+                let answered = serde_json::from_slice::<Answered>(&answer.body);
+                Written::Done(answered.map_or(0, |answered| answered.node.modified))
+            }
             (_, Some(DIR_NOT_EMPTY)) => Written::NotEmpty,
             (_, Some(KEY_NOT_FOUND | COMPARE_FAILED | NOT_A_FILE | NOT_A_DIR | KEY_EXISTS)) => {
                 Written::Conflict
@@ -335,6 +359,19 @@ fn query(condition: Condition) -> String {
 fn path_of(key: &[u8], is_dir: bool) -> String {
     let end = if is_dir && key != b"/" { "/" } else { "" };
     format!("/v2/keys{}{end}", escaped(key, b"/"))
+}
+
+/// `value` in a form. Go takes at most 10 MB of one, so only what it would take for something else is escaped.
+fn in_form(value: &[u8]) -> Vec<u8> {
+    let mut form = Vec::with_capacity(value.len());
+    for &byte in value {
+        if byte.is_ascii_control() || b"%&+; ".contains(&byte) {
+            form.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        } else {
+            form.push(byte);
+        }
+    }
+    form
 }
 
 /// `bytes` in a URL or a form: all but letters, digits, `-._~` and those of `also` as `%XX`.

@@ -10,6 +10,7 @@
 
 pub mod server;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -24,11 +25,12 @@ use crate::archive::{Archive, ArchiveError};
 use crate::data_dir::DataDir;
 use crate::drill::server::{Binary, Ended, Member, Server};
 use crate::etcd::ids::{ClusterVersion, Index, Release, SnapshotId, V2_2};
+use crate::etcd::json::tokens::go_utf8;
 use crate::etcd::member::MemberFacts;
 use crate::etcd::raft_snapshot::SnapshotScan;
 use crate::etcd::replay::{InOrderRules, Until};
 use crate::etcd::start::cure;
-use crate::etcd::store::diff::{Part, compare};
+use crate::etcd::store::diff::{Part, compare, parts};
 use crate::etcd::store::from_json::LoadOptions as WantedOfStore;
 use crate::etcd::store::{NodeId, Store, UnixNanos};
 use crate::etcd::wal::isolated::Isolated;
@@ -363,7 +365,20 @@ fn differences(expected: &Store, reached: &Store, now: Timestamp) -> (Vec<Differ
     let now: UnixNanos = now.as_nanosecond().try_into().unwrap_or(UnixNanos::MAX);
     let mut expired = 0;
     let mut found = Vec::new();
-    for difference in compare(expected, reached) {
+    let all = compare(expected, reached);
+    // etcd saves names as JSON, where a byte outside a character becomes U+FFFD; of two that become one the last stays.
+    let mut saved = BTreeSet::new();
+    for difference in all.iter().filter(|one| one.b.is_none()) {
+        let name = go_utf8(&difference.path);
+        if *name != *difference.path
+            && let (Some(own), Some(there)) = (difference.a, reached.get(&name))
+            && parts(expected, own, reached, there).is_empty()
+        {
+            saved.insert(name.into_owned());
+        }
+    }
+    let all = all.into_iter();
+    for difference in all.filter(|one| !saved.contains(&*go_utf8(&one.path))) {
         let is_own = difference.path == b"/0" || difference.path.starts_with(b"/0/");
         if is_own || difference.path.is_empty() || difference.path == b"/" {
             continue;

@@ -141,13 +141,9 @@ fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Output) {
     }
     let kinds = number_of("other_kind");
     if kinds > 0 {
-        let (names, stay) = if kinds == 1 {
-            ("1 name is", "it stays")
-        } else {
-            (&*format!("{kinds} names are"), "they stay")
-        };
+        let (are, stay) = are_and_stay(kinds);
         out.warn(&format!(
-            "{names} a key on one side and a directory on the other, or below such a name: {stay} as in the cluster"
+            "{are} a key on one side and a directory on the other, or below such a name: {stay} as in the cluster"
         ));
     }
     let named = number_of("other_name");
@@ -160,8 +156,13 @@ fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Output) {
     let beside = number_of("create_beside");
     if beside > 0 {
         let keys = count(beside, "in-order key has", "in-order keys have");
+        let other = if allowed.delete_others {
+            "`--delete-others` removes that one"
+        } else {
+            "the one of the backup is created beside that"
+        };
         out.warn(&format!(
-            "{keys} another value under the name that another release gives it; the one of the backup is created beside that"
+            "{keys} another value under the name that another release gives it; {other}"
         ));
     }
     let unsure = number_of("unsure");
@@ -183,9 +184,9 @@ fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Output) {
     }
     let expiring = number_of("other_expiry");
     if expiring > 0 {
-        let directories = count(expiring, "directory expires", "directories expire");
+        let (are, stay) = are_and_stay(expiring);
         out.warn(&format!(
-            "{directories} in only one of backup and cluster; that stays as in the cluster"
+            "{are} a directory that expires in only one of backup and cluster, or below such a one: {stay} as in the cluster"
         ));
     }
     for directory in &done.not_empty {
@@ -194,12 +195,23 @@ fn warn(plan: &Plan<'_>, allowed: Allowed, done: &Done, out: &Output) {
             printable(directory)
         ));
     }
+    for key in &done.gone {
+        out.warn(&format!(
+            "`{}` expired or was removed meanwhile: what was still to be written of it is left out",
+            printable(key)
+        ));
+    }
     for key in &done.conflicts {
         out.warn(&format!(
             "`{}` was written by another client meanwhile, and stays as that client made it",
             printable(key)
         ));
     }
+}
+
+fn are_and_stay(names: u64) -> (String, &'static str) {
+    let stay = if names == 1 { "it stays" } else { "they stay" };
+    (count(names, "name is", "names are"), stay)
 }
 
 fn show(
@@ -234,7 +246,11 @@ fn show(
         };
         out.line(&format!(
             "{:<13} {}{left}",
-            word(planned.step).replace('_', " "),
+            match planned.step {
+                Step::OnlyThere(_) if allowed.delete_others => "remove".to_owned(),
+                Step::CreateBeside if allowed.delete_others => "create".to_owned(),
+                step => word(step).replace('_', " "),
+            },
             printable(&planned.key)
         ));
     }
@@ -252,6 +268,7 @@ fn show(
         "unsure" => "that the API shows alike",
         "other_kind" => "of another kind",
         "other_name" => "under another name",
+        "create_beside" if allowed.delete_others => "to create instead of another value",
         "create_beside" => "to create beside another value",
         "other_expiry" => "with another expiration",
         "only_there" if allowed.delete_others => "to remove",
@@ -316,6 +333,7 @@ fn answer(plan: &Plan<'_>, done: &Done) -> Value {
         "changed": done.changed,
         "deleted": done.deleted,
         "conflicts": done.conflicts,
+        "gone": done.gone,
         "not_empty": done.not_empty,
     })
 }

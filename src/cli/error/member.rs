@@ -12,7 +12,7 @@ use crate::snapshot::error::CaptureError;
 use crate::target::StoreError;
 
 use crate::cli::error::{
-    CliError, Judge, Kind, busy, corrupt, failed, no_space, not_found, refused,
+    CliError, Judge, Kind, busy, corrupt, failed, interrupted, no_space, not_found, refused,
 };
 
 impl Judge for DataDirError {
@@ -214,6 +214,8 @@ impl Judge for DrillError {
     }
 }
 
+const AGAIN: &str = "run the same command again: what has been written is not written again";
+
 impl Judge for PutError {
     fn judge(&self) -> CliError {
         match self {
@@ -229,9 +231,8 @@ impl Judge for PutError {
             Self::Read(_) => failed(
                 "is one of the members in --endpoints up, has the cluster a leader, and does it serve the v2 API (etcd 3: `--enable-v2`)?",
             ),
-            Self::Write { .. } => {
-                failed("run the same command again: what has been written is not written again")
-            }
+            Self::Write { .. } => failed(AGAIN),
+            Self::Stopped { .. } => interrupted(AGAIN),
             Self::Interrupted(error) => error.judge(),
         }
     }

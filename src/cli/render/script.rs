@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use crate::cluster::keys::escaped;
 use crate::etcd::store::to_json::api_key;
-use crate::etcd::store::{NodeId, Store, UnixNanos};
+use crate::etcd::store::{NodeId, Store, UnixNanos, seconds_left};
 
 /// Bytes of a value that an argument of a program can hold on any kernel: Linux takes 128 KiB with the final zero.
 const MOST_IN_ARGUMENT: usize = 128_000;
@@ -54,7 +54,9 @@ pub(crate) fn write(
     let mut walk = store.walk(top);
     while let Some(id) = walk.next_node() {
         let node = store.node(id);
-        if node.ttl(now).is_some_and(|left| left <= 0) {
+        // What is below a directory that expires gets its time, too: without the directory it would stay for ever.
+        let ttl = store.gone_at(id).map(|gone| seconds_left(gone, now));
+        if ttl.is_some_and(|left| left <= 0) {
             if node.is_dir() {
                 walk.skip();
             }
@@ -64,7 +66,6 @@ pub(crate) fn write(
         if key.is_empty() {
             continue;
         }
-        let ttl = node.ttl(now);
         let value = node.value().map(crate::etcd::store::value::Value::bytes);
         match script {
             Script::Curl => curl(key, value.as_deref(), ttl, to)?,

@@ -138,7 +138,8 @@ impl<'s> Side<'s> {
     }
 }
 
-fn parts(a: &Store, at_a: NodeId, b: &Store, at_b: NodeId) -> Vec<Part> {
+/// The parts in which two nodes differ.
+pub fn parts(a: &Store, at_a: NodeId, b: &Store, at_b: NodeId) -> Vec<Part> {
     let (a, b) = (a.node(at_a), b.node(at_b));
     let same_value = match (a.value(), b.value()) {
         // Bytes that are not UTF-8 are replaced when the store is saved, at another time on each member.

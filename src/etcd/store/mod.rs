@@ -93,17 +93,17 @@ impl Node {
         }
     }
 
-    /// Seconds until it expires at `now`, rounded up as etcd shows them; `None` if it does not expire.
-    pub fn ttl(&self, now: UnixNanos) -> Option<i64> {
-        const SECOND: UnixNanos = 1_000_000_000;
-        let left = self.expires?.saturating_sub(now);
-        Some(left.saturating_add(SECOND - 1).div_euclid(SECOND))
-    }
-
     /// Whether the API leaves it out of listings.
     pub fn is_hidden(&self) -> bool {
         self.name.first() == Some(&b'_')
     }
+}
+
+/// Seconds from `now` until `expires`, rounded up as etcd shows them.
+pub fn seconds_left(expires: UnixNanos, now: UnixNanos) -> i64 {
+    const SECOND: UnixNanos = 1_000_000_000;
+    let left = expires.saturating_sub(now).saturating_add(SECOND - 1);
+    left.div_euclid(SECOND)
 }
 
 /// A store at one index.
@@ -191,15 +191,21 @@ impl Store {
     }
 
     pub fn path(&self, id: NodeId) -> Vec<u8> {
-        let mut names = Vec::new();
-        let mut at = id;
-        while at != NodeId::ROOT {
-            let node = self.node(at);
-            names.push(node.name());
-            at = node.parent;
-        }
+        let mut names: Vec<_> = self.upwards(id).map(|id| self.node(id).name()).collect();
         names.reverse();
         path::join(&names)
+    }
+
+    /// The node and the directories that it is in, up to but without the root.
+    pub fn upwards(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
+        let below_root = |id: &NodeId| *id != NodeId::ROOT;
+        std::iter::successors(Some(id), |id| Some(self.node(*id).parent)).take_while(below_root)
+    }
+
+    /// When it goes: the first instant at which it, or a directory that it is in, expires.
+    pub fn gone_at(&self, id: NodeId) -> Option<UnixNanos> {
+        let expiries = self.upwards(id).map(|id| self.node(id).expires);
+        expiries.flatten().min()
     }
 
     /// Walks from `top` down, each directory before its children.
