@@ -239,8 +239,9 @@ fn a_recorded_upgrade_is_rewound_as_said_by_any_of_its_data_with_pre_upgrade_arc
 #[test]
 fn a_wal_dir_and_a_path_with_a_space_are_in_the_printed_command() {
     let recording = unpack("upgrade-story");
-    let data = recording.path("data dir");
-    let wal = recording.path("its wal");
+    // A `=` in them was where the pair was split.
+    let data = recording.path("data dir=a=b");
+    let wal = recording.path("its=wal");
     fs::rename(recording.data_dir("3-after-upgrade-infra0"), &data).unwrap();
     fs::rename(data.join("member/wal"), &wal).unwrap();
     let flags = [

@@ -131,11 +131,18 @@ pub(crate) fn member_url(text: &str) -> Result<(String, String), String> {
     pair(text, "MEMBER=URL")
 }
 
-/// `DATA_DIR=WAL_DIR`, both local paths.
-pub(crate) fn data_and_wal_dir(text: &str) -> Result<(PathBuf, PathBuf), String> {
-    let (left, right) = pair(text, "DATA_DIR=WAL_DIR")?;
-    let local = |path: String| no_url(path.into()).map(PathBuf::from);
-    Ok((local(left)?, local(right)?))
+/// `DATA_DIR=WAL_DIR`, both local paths. Each may have a `=` in it, so that there can be several readings.
+#[derive(Clone, Debug)]
+pub(crate) struct DataAndWalDir(pub(crate) Vec<(PathBuf, PathBuf)>);
+
+pub(crate) fn data_and_wal_dir(text: &str) -> Result<DataAndWalDir, String> {
+    pair(text, "DATA_DIR=WAL_DIR")?;
+    let local = |path: &str| no_url(path.into()).map(PathBuf::from);
+    let places = text.match_indices('=').map(|(at, _)| at);
+    let pairs = places.filter_map(|at| Some((text.get(..at)?, text.get(at + 1..)?)));
+    let pairs = pairs.filter(|(left, right)| !left.is_empty() && !right.is_empty());
+    let readings = pairs.map(|(left, right)| Ok((local(left)?, local(right)?)));
+    readings.collect::<Result<_, String>>().map(DataAndWalDir)
 }
 
 /// Two texts with `=` between, both not empty.

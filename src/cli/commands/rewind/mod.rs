@@ -30,7 +30,7 @@ use crate::cli::location::Location;
 use crate::cli::open::{Opener, is_encrypted};
 use crate::cli::output::{Output, one_line};
 use crate::cli::quote::shell;
-use crate::cli::values::{data_and_wal_dir, level, member_url};
+use crate::cli::values::{DataAndWalDir, data_and_wal_dir, level, member_url};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rewind {
@@ -72,7 +72,7 @@ pub(crate) struct Rewind {
     pub(crate) keep_cluster_id: bool,
     /// Dedicated WAL dir of a data dir among the targets (repeatable)
     #[arg(long, value_name = "DATA_DIR=WAL_DIR", action = ArgAction::Append, value_parser = data_and_wal_dir, env = "ETCD_ARK_WAL_DIRS")]
-    pub(crate) wal_dir: Vec<(PathBuf, PathBuf)>,
+    pub(crate) wal_dir: Vec<DataAndWalDir>,
     /// Show what would be kept and lost; write nothing
     #[arg(long, env = "ETCD_ARK_DRY_RUN", value_parser = BoolishValueParser::new())]
     pub(crate) dry_run: bool,
@@ -161,18 +161,25 @@ fn open(args: &Rewind, places: &Opener<'_>) -> Result<Vec<Input>> {
             .local()
             .is_some_and(|local| place(local) == place(data_dir))
     };
-    for (data_dir, _) in &args.wal_dir {
-        if !args.targets.iter().any(|target| is_of(data_dir, target)) {
+    let mut pairs = Vec::new();
+    for DataAndWalDir(readings) in &args.wal_dir {
+        let is_target = |(data_dir, _): &&(PathBuf, PathBuf)| {
+            args.targets.iter().any(|target| is_of(data_dir, target))
+        };
+        let Some(pair) = readings.iter().find(is_target) else {
+            let data_dirs = readings.iter().map(|(data_dir, _)| data_dir.display());
+            let data_dirs: Vec<_> = data_dirs.map(|path| format!("`{path}`")).collect();
             return Err(CliError::usage(format!(
-                "`--wal-dir` names `{}`, which is not one of the targets",
-                data_dir.display()
+                "`--wal-dir` names {}, which is not one of the targets",
+                data_dirs.join(" or ")
             ))
             .hint("give it as --wal-dir DATA_DIR=WAL_DIR, DATA_DIR as among the targets"));
-        }
+        };
+        pairs.push(pair);
     }
     let mut inputs = Vec::new();
     for path in &args.targets {
-        let mut wal_dirs = args.wal_dir.iter();
+        let mut wal_dirs = pairs.iter();
         let wal_dir = wal_dirs.find(|(data_dir, _)| is_of(data_dir, path));
         let target = places.target(path, wal_dir.map(|(_, dir)| dir.as_path()));
         let target = target.map_err(|error| match path.local().and_then(all_in) {
