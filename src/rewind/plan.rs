@@ -123,6 +123,15 @@ impl Plan {
         moved.collect()
     }
 
+    /// Whether the host of `member` is known to have become another member since, under its name or at its peer URL.
+    pub fn is_host_of_another(&self, member: &Member) -> bool {
+        let latest = self.read_inputs.get(self.agreement.winner);
+        let now = latest
+            .into_iter()
+            .flat_map(|latest| latest.facts.standing_members());
+        has_successor(member, &now.collect::<Vec<_>>())
+    }
+
     /// The time up to which these inputs have every write that a client was told of, except what only members without
     /// an input have; and the input that was made then, or `None` if the time is that of the log's last SYNC.
     ///
@@ -255,5 +264,42 @@ impl Lost {
             }
         }
         lost
+    }
+}
+
+/// Whether one of the members `now`, and not `member`, has its name or one of its peer URLs.
+fn has_successor(member: &Member, now: &[&Member]) -> bool {
+    let is_alike = |other: &&&Member| {
+        let mut urls = other.peer_urls.iter();
+        !member.name.is_empty() && other.name == member.name
+            || urls.any(|url| member.peer_urls.contains(url))
+    };
+    now.iter().all(|other| other.id != member.id) && now.iter().any(|other| is_alike(&other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_was_added_again_is_another_one_on_the_same_host() {
+        // Seen: the printed restore was refused there, since the data dir is of the new id.
+        let member = |id, name: &str, url: &str| Member {
+            id: MemberId(id),
+            name: name.to_owned(),
+            peer_urls: vec![url.to_owned()],
+            client_urls: Vec::new(),
+        };
+        let old = member(1, "infra0", "http://a");
+        for (now, expected) in [
+            (member(2, "infra0", "http://b"), true),
+            (member(2, "", "http://a"), true),
+            (member(2, "infra1", "http://b"), false),
+            (member(1, "infra0", "http://a"), false),
+        ] {
+            assert_eq!(has_successor(&old, &[&now]), expected, "{now:?}");
+        }
+        let unnamed = member(1, "", "http://a");
+        assert!(!has_successor(&unnamed, &[&member(2, "", "http://b")]));
     }
 }

@@ -333,9 +333,15 @@ pub(super) fn next_steps(plan: &Plan, archived: &[Archived], encrypted: bool) ->
     steps.extend(members.map(|member| {
         let own = archived.iter().find(|one| one.member.id == member.id);
         let archive = own.map(|one| one.captured.path.as_path());
+        let mut command = restore_command(archive, encrypted);
+        let mut name = crate::text::name(member);
+        if plan.is_host_of_another(member) {
+            name += " (its host was added again as another member)";
+            command += " --change-member";
+        }
         NextStep {
-            text: format!("   {}:", crate::text::name(member)),
-            command: Some(restore_command(archive, encrypted)),
+            text: format!("   {name}:"),
+            command: Some(command),
         }
     }));
     steps.push(step(&if is_alone {
