@@ -145,13 +145,13 @@ fn step(story: &Recording, step: &str) -> [PathBuf; 3] {
     [0, 1, 2].map(|number| story.data_dir(&format!("{step}-infra{number}")))
 }
 
-fn paths(paths: &[PathBuf]) -> Vec<&Path> {
+pub(crate) fn paths(paths: &[PathBuf]) -> Vec<&Path> {
     paths.iter().map(PathBuf::as_path).collect()
 }
 
 const INFRA0: u64 = 0x8998_a2fa_ce6f_b7ba;
 const INFRA1: u64 = 0x4c06_8e21_e5a0_8be2;
-const INFRA2: u64 = 0x4971_f327_a240_69a9;
+pub(crate) const INFRA2: u64 = 0x4971_f327_a240_69a9;
 const OLD_CLUSTER: &str = "aa1662aca318a75f";
 
 #[test]

@@ -1,7 +1,7 @@
 //! The promises of a rewind: it reports what it cannot know, its printed commands work, and it never writes
 //! unencrypted archives from encrypted ones by itself.
 
-use crate::rewind::{archives, entry, hard_state, keys, rewind, rewrite};
+use crate::rewind::{INFRA2, archives, entry, hard_state, keys, paths, rewind, rewrite};
 use crate::support::encode::{NORMAL, request};
 use crate::support::prelude::*;
 
@@ -240,4 +240,37 @@ fn what_came_in_encrypted_goes_out_encrypted_or_not_at_all() {
     let told = to(&["--allow-plaintext"]).exits(0).json();
     let made = told["members"][0]["archive"].as_str().unwrap();
     assert!(made.ends_with(".tar.zst"), "{made}");
+}
+
+#[test]
+fn with_a_kept_cluster_id_a_member_of_the_old_cluster_is_not_taken_for_one_of_the_new() {
+    // Seen on real servers: the last member campaigned alone, and the hint was to leave it as it was. It then ran with
+    // the old keys beside the rewound members.
+    let story = unpack("upgrade-story");
+    let work = TempDir::new().unwrap();
+    let sources = [0, 1, 2].map(|n| story.data_dir(&format!("2-backup-infra{n}")));
+    let out = work.path().join("out");
+    let told = rewind(&paths(&sources), &out, &["--keep-cluster-id"])
+        .exits(0)
+        .json();
+    let archive = &archives(&told)[&INFRA2];
+    let data = work.path().join("data");
+    copy_dir(&sources[2], &data);
+    let campaign = |term: u64| {
+        rewrite(&data, |records| records.push(hard_state(term, 0, 435)));
+    };
+    let replace = || {
+        typed(
+            "restore {} --data-dir {} --replace --offline",
+            &[archive, &data],
+        )
+    };
+    campaign(20);
+    replace().exits(0);
+    // As it was restored it may be restored again, but not once it has voted.
+    replace().exits(0);
+    campaign(30);
+    replace()
+        .exits(3)
+        .says("has taken part in elections of the rewound cluster");
 }

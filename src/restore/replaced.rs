@@ -142,9 +142,11 @@ impl Present {
             return Replaced::of_damaged(&data_dir, interrupt);
         };
         let end = trace.and_then(|trace| trace.entry(archived.position.index).copied());
-        let continues = end
-            .zip(archived.log_crc)
-            .map(|(end, crc)| end.log_crc == crc);
+        let continues = end.zip(archived.log_crc);
+        let continues = continues.map(|(end, crc)| end.log_crc == crc);
+        // What was restored is committed, and stays.
+        let ends_before = facts.position.index < archived.position.index;
+        let continues = continues.or(ends_before.then_some(false));
         Ok(Self::Member(Replaced {
             member_id: facts.identity.member_id,
             cluster_id: facts.identity.cluster_id,
