@@ -247,7 +247,7 @@ fn missing_target(path: &Path) -> Option<CliError> {
             .is_ok_and(|l| !l.is_empty())
     };
     let is_there = std::fs::symlink_metadata(path).is_ok();
-    if is_there || name.contains('*') || is_archive_name(&name) || is_beside() {
+    if is_there || name.contains('*') || name.contains(".tar") || is_beside() {
         return None;
     }
     let message = missing("archive or data dir", path);
