@@ -7,9 +7,12 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use rustix::fs::FlockOperation;
+use sha2::{Digest as _, Sha256};
 
 use crate::support::nights::Night;
 use crate::support::prelude::*;
+
+const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
 /// Names, modes and content; the probe changes the times of the directory that it is put into.
 fn state(dir: &Path) -> BTreeMap<PathBuf, (u32, String)> {
@@ -102,15 +105,15 @@ fn five_things_wrong_are_all_told_at_once_and_nothing_is_changed() {
     insta::assert_snapshot!(scene.text(&told), @r"
     OK    configuration    no configuration file; flags and environment only
     OK    data dir         `DIR/data`
-    WARN  backup dir       `DIR/backups`: of root, mode 755 1 archive can be read by others than the owner, such as `etcd-infra0-20990101T000000.000Z-000000000000000f.tar.zst` (mode 644) hint: a backup is as secret as the keys in it: `chmod 700` the directory, `chmod 600` the archives, and `chown` them to the user that takes them
     FAIL  recipients       `age1nobody` is not a valid age recipient hint: a recipient is the public key that `age-keygen -y KEY` prints: age1…
+    WARN  backup dir       `DIR/backups`: of root, mode 755 1 archive can be read by others than the owner, such as `etcd-infra0-20990101T000000.000Z-000000000000000f.tar.zst` (mode 644) hint: a backup is as secret as the keys in it: `chmod 700` the directory, `chmod 600` the archives, and `chown` them to the user that takes them
     FAIL  lock             the backup dir `DIR/backups` is locked by another process (unknown) hint: run it again when that run is over; `snapshot`, `prune` and `copy` wait for it with `--lock-wait 10m`
     FAIL  spool dir        failed to create a file in `DIR/no-spool`: No such file or directory (os error 2)
-    OK    write            a probe was written, read back and removed
     OK    content          member infra0 (ce2a822cea30bfca) of cluster 7e27652122e8b2; term 3, index 15, commit 14; raft snapshot at 10 archive of 3.0 kB with 3 files
     OK    start            etcd of the release of its data starts from it
     OK    data size        3.9 kB (limit 100.0 MB)
     OK    room             SIZE free in `DIR/backups`
+    OK    write            a probe was written, read back and removed
     WARN  clock            NOW; `etcd-infra0-20990101T000000.000Z-000000000000000f.tar.zst` is dated DAYS later hint: set this clock; if the other one was wrong: such an archive is kept, and is never `latest`
     FAIL  metrics file     `DIR/taken.prom` was not written by etcd-ark (line 1); it is not overwritten hint: it was left as it is; move it away, or pass another --metrics-file
     error: a snapshot would fail: 4 of 13 checks failed: recipients, lock, spool dir, metrics file
@@ -183,9 +186,7 @@ fn with_corrupt_archive(scene: &Scene) {
 
 #[test]
 fn it_ends_as_the_snapshot_does_and_comes_before_it() {
-    // Each: what is done to the scene, the flags, and how both end.
-    type Case = (fn(&Scene), &'static [&'static str], i32);
-    let cases: [Case; 17] = [
+    end_alike(&[
         (|_| (), &[], 0),
         (|_| (), &["--backup-dir", "@not/there/yet"], 0),
         (
@@ -221,12 +222,6 @@ fn it_ends_as_the_snapshot_does_and_comes_before_it() {
             4,
         ),
         (|_| (), &["--damaged"], 3),
-        (|_| (), &["--backup-dir", "/proc/no"], 10),
-        (
-            |scene| std::os::unix::fs::symlink("/nonexistent", scene.path("backups")).unwrap(),
-            &[],
-            1,
-        ),
         (
             // What is open to others is worth a warning here, and none of the run.
             |scene| {
@@ -237,7 +232,78 @@ fn it_ends_as_the_snapshot_does_and_comes_before_it() {
             &["--strict"],
             0,
         ),
-    ];
+    ]);
+}
+
+#[test]
+fn of_two_faults_it_ends_with_the_one_that_the_snapshot_comes_to_first() {
+    end_alike(&[
+        (
+            |_| (),
+            &["--backup-dir", "@data/b", "--recipient", "age1x"],
+            2,
+        ),
+        (
+            |_| (),
+            &["--backup-dir", "/etc/passwd/x", "--recipient", "age1x"],
+            2,
+        ),
+        (
+            |_| (),
+            &["--backup-dir", "/proc/x", "--recipient", "age1x"],
+            2,
+        ),
+        (
+            |_| (),
+            &["--data-dir", "@nothing", "--recipient", "age1x"],
+            10,
+        ),
+        (
+            |_| (),
+            &[
+                "--backup-dir",
+                "/sys/kernel",
+                "--spool-dir",
+                "@no",
+                "--recipient",
+                RECIPIENT,
+            ],
+            1,
+        ),
+        (
+            |_| (),
+            &["--spool-dir", "@no", "--recipient", RECIPIENT],
+            10,
+        ),
+        (
+            |scene| {
+                fs::remove_dir_all(scene.path("data/member/wal")).unwrap();
+                fs::create_dir(scene.path("data/member/wal")).unwrap();
+            },
+            &["--backup-dir", "@data/b"],
+            10,
+        ),
+        (
+            |scene| {
+                flip_middle(&scene.path("data/member/wal/0000000000000000-0000000000000000.wal"));
+            },
+            &["--backup-dir", "/sys/kernel", "--recipient", RECIPIENT],
+            1,
+        ),
+        (|_| (), &["--backup-dir", "/proc/no"], 10),
+        (
+            |scene| std::os::unix::fs::symlink("/nonexistent", scene.path("backups")).unwrap(),
+            &[],
+            1,
+        ),
+    ]);
+}
+
+/// What is done to a scene, the flags, and how both end.
+type Case = (fn(&Scene), &'static [&'static str], i32);
+
+/// Fails unless a dry run ends as the snapshot after it.
+fn end_alike(cases: &[Case]) {
     for (number, (change, flags, code)) in cases.iter().enumerate() {
         let scene = Scene::new();
         change(&scene);
@@ -275,6 +341,36 @@ fn a_disk_that_is_full_or_has_no_inodes_or_is_read_only_is_told_without_writing_
     assert!(ran.stdout.contains("FAIL  room "), "{ran:#?}");
     assert!(ran.stdout.contains("FAIL  write"), "{ran:#?}");
     assert!(ran.stderr.contains("failed: room"), "{ran:#?}");
+}
+
+#[test]
+fn what_is_spooled_to_the_disk_of_the_backup_dir_needs_room_twice() {
+    only_with!(need_root());
+    let scene = Scene::new();
+    fs::create_dir(scene.path("disk")).unwrap();
+    // Bytes that do not compress.
+    let digests = (0..16_000_u32).map(|number| Sha256::digest(number.to_le_bytes()));
+    let bytes: Vec<u8> = digests.flatten().collect();
+    fs::write(
+        scene.path("data/member/snap/0000000000000001-0000000000000001.snap.broken"),
+        bytes,
+    )
+    .unwrap();
+    let script = r#"
+        cd "$1"
+        set -- --all --data-dir data --backup-dir disk/backups --spool-dir disk --recipient "$2"
+        for size in 900 1200; do
+            mount -t tmpfs -o size=${size}k none disk
+            "$ARK" snapshot --dry-run "$@" && dry=0 || dry=$?
+            "$ARK" snapshot "$@" && real=0 || real=$?
+            [ $real = $((size == 900 ? 12 : 0)) ] || exit 98
+            [ $dry = $real ] || exit 97
+            umount disk
+        done
+    "#;
+    let args = [scene.dir.path(), Path::new(RECIPIENT)];
+    let ran = in_own_mounts(script, &args).exits(0);
+    assert!(ran.stdout.contains("FAIL  room "), "{ran:#?}");
 }
 
 #[test]

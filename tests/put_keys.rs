@@ -440,6 +440,43 @@ fn a_member_that_dies_meanwhile_is_named_and_the_next_one_goes_on() {
 }
 
 #[test]
+fn nothing_is_written_to_an_endpoint_of_another_cluster() {
+    only_with!(need("etcd"));
+    let dir = fast_dir("ark-put-keys-");
+    let data_dir = dir.path().join("real0.etcd");
+    let etcd = Etcd::start(&data_dir);
+    let (own, other) = (etcd.client(), Etcd::start(&dir.path().join("other.etcd")));
+    for number in 0..20 {
+        request(own, "PUT", &format!("app/key-{number:02}"), "value=x");
+    }
+    let archive = archive_of(&data_dir, dir.path());
+    request(own, "DELETE", "app?recursive=true", "");
+    let before = content(other.client(), "app");
+    // The other one takes the place of the first, and is asked in each round after it.
+    let endpoints = [breaks_at(own, 6), other.client()].map(|one| format!("http://{one}"));
+    let put = |endpoints: &[String]| {
+        typed(
+            "put-keys {} /app --json --endpoints {}",
+            &[&archive, &endpoints.join(",")],
+        )
+    };
+    put(&endpoints)
+        .exits(1)
+        .says("stopped at `/app/key-04`, after 5 writes")
+        .says("belongs to another cluster");
+    assert_eq!(content(other.client(), "app"), before);
+    // Another endpoint of the first cluster is found behind it.
+    request(own, "DELETE", "app?recursive=true", "");
+    let first = format!("http://{}", breaks_at(own, 6));
+    let told = put(&[first, other.client_url(), etcd.client_url()]);
+    let told = told.exits(0).json();
+    assert_eq!(told["conflicts"], json!([]), "{told:#}");
+    assert_eq!(told["created"], 21, "{told:#}");
+    assert_eq!(told["endpoint"], etcd.client_url(), "{told:#}");
+    assert_eq!(content(other.client(), "app"), before);
+}
+
+#[test]
 fn the_leader_dies_meanwhile_and_the_next_one_is_waited_for() {
     const COUNT: usize = 1000;
     only_with!(need("etcd"));

@@ -27,7 +27,7 @@ use crate::cluster::certificate::{Facts, LEAST_RSA_BITS};
 use crate::cluster::connector::{ByStage, Names};
 use crate::cluster::response::{base_of, message, shown, without_user};
 use crate::cluster::tls::{self, Failed, Tls, Why};
-use crate::cluster::{Access, AccessError, ProbeError};
+use crate::cluster::{Access, AccessError, MEMBERS, ProbeError};
 use crate::etcd::ids::{ClusterId, MemberId};
 use crate::fs::auxiliary::{MOST, MOST_BUNDLE, read_small};
 
@@ -171,6 +171,13 @@ impl Talk<'_> {
     pub(super) fn get(&self, path: &str, limit: u64) -> Result<Answer, ProbeError> {
         let answer = self.fetch(path, limit)?;
         self.accept(path, answer)
+    }
+
+    /// The server's cluster, which is the expected one.
+    pub(super) fn cluster_id(&self) -> Result<ClusterId, ProbeError> {
+        let answer = self.fetch(MEMBERS, SHORT)?;
+        let named = answer.cluster_id();
+        named.ok_or_else(|| self.not_etcd(MEMBERS, answer))
     }
 
     /// Requests the headers of `path`, as the user.

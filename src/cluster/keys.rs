@@ -74,6 +74,8 @@ pub struct Keys<'c> {
     interrupt: &'c Interrupt,
     url: Option<String>,
     cluster_id: Option<ClusterId>,
+    /// Whether `url` has answered every request since it named its cluster.
+    is_known: bool,
 }
 
 #[derive(Deserialize)]
@@ -114,6 +116,7 @@ impl<'c> Keys<'c> {
             interrupt,
             url: None,
             cluster_id: None,
+            is_known: false,
         }
     }
 
@@ -254,11 +257,9 @@ impl<'c> Keys<'c> {
         let mut again = false;
         loop {
             let mut silent = Vec::new();
-            if let Some(heard) = self.ask_each(method, path, &mut silent)? {
-                again |= silent.iter().any(ProbeError::is_reached);
-                return Ok(Heard { again, ..heard });
+            if let Some(heard) = self.ask_each(method, path, &mut silent, &mut again)? {
+                return Ok(heard);
             }
-            again |= silent.iter().any(ProbeError::is_reached);
             let is_passing = self.url.is_some() || silent.iter().any(may_lack_a_leader);
             let is_over = began.elapsed() >= PATIENCE || self.interrupt.signal().is_some();
             if is_over || !is_passing {
@@ -271,21 +272,31 @@ impl<'c> Keys<'c> {
         }
     }
 
-    /// Asks each endpoint once until one answers; the others' reasons are added to `silent`.
+    /// Asks each endpoint once until one answers; the others' reasons are added to `silent`. Nothing is written to an
+    /// endpoint before it has named its cluster, and after a failure it names it again: another server may be there.
     fn ask_each(
         &mut self,
         method: &Method<'_>,
         path: &str,
         silent: &mut Vec<ProbeError>,
+        again: &mut bool,
     ) -> Result<Option<Heard>, ProbeError> {
         let answered = self.url.clone();
         let others = self.cluster.endpoints.iter();
         let others = others.filter(|url| Some(*url) != answered.as_ref());
         for url in answered.iter().chain(others) {
             let talk = self.cluster.talk(url, self.cluster_id);
-            let answer = match talk.exchange_as_user(method, path, LARGE) {
+            let is_known = self.is_known && answered.as_ref() == Some(url);
+            let named = match method {
+                Method::Put(_) | Method::Delete if !is_known => talk.cluster_id().map(drop),
+                _ => Ok(()),
+            };
+            let is_sent = named.is_ok();
+            self.is_known = false;
+            let answer = match named.and_then(|()| talk.exchange_as_user(method, path, LARGE)) {
                 Ok(answer) => answer,
                 Err(silence) => {
+                    *again |= is_sent && silence.is_reached();
                     silent.push(match silence {
                         ProbeError::Rubbish { url, .. } | ProbeError::Tls { url, .. }
                             if answered.as_ref() == Some(&url) =>
@@ -304,6 +315,7 @@ impl<'c> Keys<'c> {
                 });
             }
             if answer.status >= 500 {
+                *again = true;
                 silent.push(refused(url, path, answer.status, &answer.body));
                 continue;
             }
@@ -312,10 +324,11 @@ impl<'c> Keys<'c> {
                 return Err(talk.not_etcd(path, answer));
             }
             self.url = Some(url.clone());
+            self.is_known = true;
             return Ok(Some(Heard {
                 status: answer.status,
                 body: answer.body,
-                again: false,
+                again: *again,
             }));
         }
         Ok(None)

@@ -40,7 +40,7 @@ use crate::fs::staged::{StagedDir, remove_stale};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::progress::Event;
 use crate::restore::{RestoreError, restore};
-use crate::snapshot::destination::Destination;
+use crate::snapshot::destination::{Destination, is_inside};
 use crate::snapshot::error::CaptureError;
 use crate::snapshot::{CreatedAt, capture};
 use crate::target::{StoreError, StoreQuery, Target};
@@ -112,6 +112,10 @@ pub enum DrillError {
         /// What makes a cluster that starts of it, if that is known.
         cure: Option<String>,
     },
+    #[error("there is no scratch directory at `{0}`")]
+    NoScratch(PathBuf),
+    #[error("the scratch directory `{0}` is inside the data dir, which is only read")]
+    ScratchInside(PathBuf),
     #[error("{0}")]
     Source(String),
     #[error(transparent)]
@@ -134,8 +138,17 @@ pub fn drill(
     interrupt: &Interrupt,
     observe: &mut dyn FnMut(Event),
 ) -> Result<Drilled, DrillError> {
-    remove_stale(request.scratch);
-    let scratch = StagedDir::create(request.scratch)?;
+    let place = request.scratch;
+    if place.try_exists().is_ok_and(|exists| !exists) {
+        return Err(DrillError::NoScratch(place.to_path_buf()));
+    }
+    if let Target::DataDir(data_dir) = &target
+        && is_inside(data_dir, place)?
+    {
+        return Err(DrillError::ScratchInside(place.to_path_buf()));
+    }
+    remove_stale(place);
+    let scratch = StagedDir::create(place)?;
     let drilled = drill_in(
         &scratch.lasting_path()?,
         target,

@@ -66,7 +66,15 @@ impl Destination<'_> {
 
 /// Refuses a backup dir inside the source: that would write to it, and `--all` would back it up.
 pub fn refuse_backup_inside(data_dir: &DataDir, backup_dir: &Path) -> Result<(), CaptureError> {
-    let Some(backups) = backup_dir.ancestors().find_map(|path| {
+    if is_inside(data_dir, backup_dir)? {
+        return Err(CaptureError::BackupInside(backup_dir.to_path_buf()));
+    }
+    Ok(())
+}
+
+/// Whether what is written into `dir`, which need not exist yet, would be written into the source.
+pub fn is_inside(data_dir: &DataDir, dir: &Path) -> io::Result<bool> {
+    let Some(there) = dir.ancestors().find_map(|path| {
         let path = if path.as_os_str().is_empty() {
             Path::new(".")
         } else {
@@ -74,12 +82,9 @@ pub fn refuse_backup_inside(data_dir: &DataDir, backup_dir: &Path) -> Result<(),
         };
         fs::canonicalize(path).ok()
     }) else {
-        return Ok(());
+        return Ok(false);
     };
-    if data_dir.holds(&backups)? {
-        return Err(CaptureError::BackupInside(backup_dir.to_path_buf()));
-    }
-    Ok(())
+    data_dir.holds(&there)
 }
 
 pub fn spool_file(spool: &Path) -> io::Result<File> {

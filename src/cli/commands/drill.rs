@@ -22,7 +22,7 @@ pub(crate) const AFTER_HELP: &str = "Restores TARGET into a scratch directory an
     --force-new-cluster, on loopback and on free ports. Compares every key and directory that the server then holds, \
     hidden ones too, with a replay of the log by the in-order names of that etcd; keys of the v3 API are not compared. Exits with 0 if all \
     are equal, with 4 if something differs or the server does not come up, with 3 if that etcd is older than the release of TARGET, with 1 if it \
-    is not an etcd, with 10 if there is no such etcd or no such TARGET. Writes neither to the \
+    is not an etcd, with 10 if there is no such etcd, scratch directory or TARGET. Writes neither to the \
     backup nor to the data dir, and leaves nothing behind.";
 
 /// How many differences are shown by default.

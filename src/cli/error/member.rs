@@ -197,6 +197,12 @@ impl Judge for DrillError {
             Self::DoesNotStart { .. } => corrupt(
                 "is it an etcd of the release that the backup is for? `etcd-ark verify` says which releases start from it",
             ),
+            Self::NoScratch(_) => {
+                not_found("make that directory, or pass another one to `--scratch-dir`")
+            }
+            Self::ScratchInside(_) => {
+                refused("nothing was written; pass a `--scratch-dir` elsewhere")
+            }
             Self::Source(_) => corrupt(
                 "drill an archive: an older one, or what `etcd-ark snapshot` still makes of the data dir",
             ),

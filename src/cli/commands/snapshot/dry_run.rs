@@ -3,7 +3,6 @@
 //! In: the flags of `snapshot`. Out: a line for each check, in the order of a run, and the exit code that the run would
 //! have. Nothing is changed except for a probe in the repository, which is removed again.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use fs_err as fs;
@@ -14,19 +13,20 @@ use crate::archive::Cipher;
 use crate::archive::warning::WarningCode;
 use crate::data_dir::DataDir;
 use crate::fs::error::cause_of;
-use crate::fs::owner::name_of;
 use crate::fs::space::nearest;
-use crate::fs::staged::StagedDir;
+use crate::fs::staged::{StagedDir, StagedFile};
 use crate::monitoring::scope::is_ahead;
-use crate::repository::lock::BackupLock;
+use crate::repository::lock::{BackupLock, LOCK_FILE};
 use crate::repository::probe::{WriteProbeError, probe};
 use crate::repository::{Catalog, Directory, Repository, RepositoryError, summarize};
 use crate::snapshot::destination::{Destination, refuse_backup_inside, spool_file};
+use crate::snapshot::error::CaptureError;
 use crate::snapshot::{Captured, capture};
 use crate::text::{about, count, size, utc};
 use crate::upgrade::preflight::{Check, Finding, Status};
 
 use crate::cli::commands::prune::before_snapshot;
+use crate::cli::commands::snapshot::place::place;
 use crate::cli::commands::snapshot::room::room;
 use crate::cli::commands::snapshot::{Snapshot, open_source, request, retention};
 use crate::cli::context::Context;
@@ -38,9 +38,10 @@ use crate::cli::output::Paint;
 use crate::cli::render::checklist;
 use crate::cli::render::member::position_text;
 
-/// Permission bits of other users that a directory of archives, and an archive, should not have.
-const OTHERS_WRITE: u32 = 0o022;
-const OTHERS_READ: u32 = 0o077;
+/// Checks that a failure is told of in several places; each with its id.
+const BACKUP_DIR: (&str, &str) = ("backup-dir", "backup dir");
+const CONTENT: (&str, &str) = ("content", "content");
+const WRITE: (&str, &str) = ("write", "write");
 
 pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
     let policy = args.keep.wanted()?.filter(|_| !args.damaged);
@@ -53,47 +54,61 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
         open_source(args),
         |dir: &DataDir| Finding::ok(format!("`{}`", dir.root().display())),
     )?;
-    let opened = args.to.backup_dir.place();
-    let opened = opened.and_then(|place| cx.places.repository(place));
-    let opened = opened.and_then(|repository| {
+    let to = &args.to;
+    let named = to.backup_dir.place();
+    let named = match named.and_then(|place| cx.places.repository(place)) {
+        Ok(named) => Some(named),
+        Err(error) => list.fail(BACKUP_DIR, error)?,
+    };
+    let cipher = cipher(&to.recipient, &to.recipients_file);
+    let cipher = list.take(("recipients", "recipients"), cipher, |cipher| {
+        Finding::ok(match cipher {
+            Some(_) => "archives are encrypted for those named",
+            None => "none is named: archives are not encrypted",
+        })
+    })?;
+    let cipher = cipher.flatten();
+    let data_dir = match data_dir {
+        Some(data_dir) if !args.damaged => match data_dir.list() {
+            Ok(_) => Some(data_dir),
+            Err(error) => list.fail(CONTENT, CaptureError::from(error).into())?,
+        },
+        data_dir => data_dir,
+    };
+    let opened = named.map(|repository| {
         refuse_inside(args, data_dir.as_ref(), &*repository)?;
         refuse_unmade(&*repository)?;
         Ok(repository)
     });
-    let repository = list.take(("backup-dir", "backup dir"), opened, |repository| {
-        place(&**repository)
-    })?;
-    let to = &args.to;
-    let cipher = list.take(
-        ("recipients", "recipients"),
-        cipher(&to.recipient, &to.recipients_file),
-        |cipher| match cipher {
-            Some(_) => Finding::ok("archives are encrypted for those named"),
-            None => Finding::ok("none is named: archives are not encrypted"),
-        },
-    )?;
-    let cipher = cipher.flatten();
+    let repository = match opened {
+        Some(opened) => list.take(BACKUP_DIR, opened, |repository| place(&**repository))?,
+        None => None,
+    };
     let directory = repository.as_ref().and_then(|found| found.directory());
     if let Some(dir) = directory.filter(|dir| dir.is_dir()) {
-        let claim = args.lock.claim("snapshot");
-        let looked = BackupLock::look(dir, &claim, cx.interrupt).map_err(CliError::from);
-        list.take(("lock", "lock"), looked, |keeps_others_out| {
-            if *keeps_others_out {
-                Finding::ok("no other run works on the backup dir")
-            } else {
-                Finding::warning(UNLOCKED)
-            }
-        })?;
+        list.lock(dir, args, cx)?;
     }
-    if let Some(spool) = args.to.used_spool() {
-        let tried = spool_file(&spool).map_err(CliError::from);
+    // The lock file is made before all else.
+    let lacks_lock = |dir: &&Path| dir.is_dir() && !dir.join(LOCK_FILE).exists();
+    let made = directory.filter(lacks_lock).map(StagedFile::create);
+    let made = made.transpose().map(drop);
+    let mut written = None;
+    if let Err(error) = made {
+        list.fail::<()>(WRITE, error.into())?;
+    } else if let Some(repository) = &repository {
+        written = Some(write_probe(&**repository, cipher.as_deref(), prunes, cx));
+    }
+    let is_writable = matches!(written, Some(Ok(_)));
+    let spool = to.used_spool();
+    if let Some(spool) = &spool {
+        let tried = spool_file(spool).map_err(CliError::from);
         list.take(("spool-dir", "spool dir"), tried, |_| {
             Finding::ok(format!("`{}` can be written to", spool.display()))
         })?;
     }
-    if let Some(repository) = &repository {
-        let written = write_probe(&**repository, cipher.as_deref(), prunes, cx);
-        list.take(("write", "write"), written, Clone::clone)?;
+    // What is spooled is written to its place only when it is whole.
+    if let Some(written) = written.take_if(|_| spool.is_none()) {
+        list.take(WRITE, written, Clone::clone)?;
     }
     let captured = data_dir.as_ref().map(|data_dir| {
         let request = request(args, data_dir, Destination::Nowhere);
@@ -102,42 +117,34 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
     let captured = match captured {
         Some(captured) => {
             let captured = captured.map_err(CliError::from);
-            list.take(("content", "content"), captured, content)?
+            list.take(CONTENT, captured, content)?
         }
         None => None,
     };
     if let Some(captured) = &captured {
         list.all.extend(judged(captured));
         if repository.is_some() {
-            let room = room(args, repository.as_deref(), captured.bytes);
+            let place = repository.as_deref();
+            let place = place.filter(|_| is_writable || spool.is_none());
+            let room = room(args, place, captured.bytes);
             list.take(("room", "room"), room, |told: &String| Finding::ok(told))?;
         }
-        if let (Some(policy), Some(repository)) = (&policy, &repository) {
-            let identity = &captured.manifest.member.identity;
-            let (request, group) = retention(policy, identity, None, &**repository, args);
-            let found = before_snapshot(&request, group, cx);
-            list.take(("retention", "retention"), found, Clone::clone)?;
-        }
     }
-    let left_out = match (captured.is_none(), repository.is_none()) {
-        (true, true) => "start, data size, room, write, clock",
-        (true, false) => "start, data size, room",
-        (false, true) => "room, write, clock",
-        (false, false) => "",
-    };
-    if !left_out.is_empty() {
-        let mut found = Finding::ok(left_out);
-        found.status = Status::Note;
-        list.add(("not-checked", "not checked"), found);
+    if let Some(written) = written {
+        list.take(WRITE, written, Clone::clone)?;
     }
+    if let (Some(captured), Some(policy), Some(repository)) = (&captured, &policy, &repository) {
+        let identity = &captured.manifest.member.identity;
+        let (request, group) = retention(policy, identity, None, &**repository, args);
+        let found = before_snapshot(&request, group, cx);
+        list.take(("retention", "retention"), found, Clone::clone)?;
+    }
+    list.left_out(captured.is_none(), repository.is_none());
     if let Some(repository) = &repository {
         let clock = clock(&**repository, prunes, crate::clock::now());
         list.take(("clock", "clock"), clock, Clone::clone)?;
     }
-    if let Some(file) = &args.metrics.metrics_file {
-        let tried = try_out(file);
-        list.take(("metrics", "metrics file"), tried, |()| replaceable(file))?;
-    }
+    list.metrics(args)?;
     list.end(captured.as_ref(), cx)
 }
 
@@ -165,6 +172,42 @@ impl List {
         self.all.push(found.of(name));
     }
 
+    fn lock(&mut self, dir: &Path, args: &Snapshot, cx: &Context<'_>) -> Result<()> {
+        let claim = args.lock.claim("snapshot");
+        let looked = BackupLock::look(dir, &claim, cx.interrupt).map_err(CliError::from);
+        let looked = self.take(("lock", "lock"), looked, |keeps_others_out| {
+            if *keeps_others_out {
+                Finding::ok("no other run works on the backup dir")
+            } else {
+                Finding::warning(UNLOCKED)
+            }
+        });
+        looked.map(drop)
+    }
+
+    fn metrics(&mut self, args: &Snapshot) -> Result<()> {
+        let Some(file) = &args.metrics.metrics_file else {
+            return Ok(());
+        };
+        let tried = self.take(("metrics", "metrics file"), try_out(file), |()| {
+            replaceable(file)
+        });
+        tried.map(drop)
+    }
+
+    /// Says what was not checked, without what could not be captured or without a place for it.
+    fn left_out(&mut self, captured: bool, place: bool) {
+        let left_out = match (captured, place) {
+            (true, true) => "start, data size, room, write, clock",
+            (true, false) => "start, data size, room",
+            (false, true) => "room, write, clock",
+            (false, false) => return,
+        };
+        let mut found = Finding::ok(left_out);
+        found.status = Status::Note;
+        self.add(("not-checked", "not checked"), found);
+    }
+
     /// Adds the result of a try; a failure is added too, and only an interrupt ends the list.
     fn take<T>(
         &mut self,
@@ -172,14 +215,23 @@ impl List {
         tried: Result<T>,
         describe: impl FnOnce(&T) -> Finding,
     ) -> Result<Option<T>> {
-        let error = match tried {
+        match tried {
             Ok(found) => {
                 self.add(name, describe(&found));
-                return Ok(Some(found));
+                Ok(Some(found))
             }
-            Err(error) if error.kind == Kind::Interrupted => return Err(error),
-            Err(error) => error,
-        };
+            Err(error) => self.fail(name, error),
+        }
+    }
+
+    fn fail<T>(
+        &mut self,
+        name: (&'static str, &'static str),
+        error: CliError,
+    ) -> Result<Option<T>> {
+        if error.kind == Kind::Interrupted {
+            return Err(error);
+        }
         self.first.get_or_insert(error.kind);
         let found = Finding {
             status: Status::Fail,
@@ -281,72 +333,6 @@ fn refuse_unmade(repository: &dyn Repository) -> Result<()> {
         let error = CliError::from(error).or_hint("make it, or pass another --backup-dir");
         CliError { message, ..error }
     })
-}
-
-/// The repository, and other users' access to it.
-fn place(repository: &dyn Repository) -> Finding {
-    let location = format!("`{}`", repository.location());
-    let Some(dir) = repository.directory() else {
-        return Finding::ok(location);
-    };
-    if !dir.exists() {
-        return Finding::ok(format!("{location} will be made, with mode 700"));
-    }
-    match exposed(dir) {
-        Ok((whole, open)) if open.is_empty() => Finding::ok(format!("{location}: {whole}")),
-        Ok((whole, open)) => {
-            let evidence = std::iter::once(format!("{location}: {whole}")).chain(open);
-            Finding {
-                status: Status::Warn,
-                evidence: evidence.collect(),
-                advice: Some("a backup is as secret as the keys in it: `chmod 700` the directory, `chmod 600` the archives, and `chown` them to the user that takes them".to_owned()),
-            }
-        }
-        Err(error) => Finding::warning(CliError::from(error).message),
-    }
-}
-
-/// Owner and mode of the backup dir `dir`, and other users' access to it or to the archives in it.
-fn exposed(dir: &Path) -> std::io::Result<(String, Vec<String>)> {
-    let named = |uid| name_of(uid).unwrap_or_else(|| format!("user {uid}"));
-    let mode_of = |metadata: &std::fs::Metadata| metadata.mode() & 0o7777;
-    let found = fs::metadata(dir)?;
-    let (owner, mode) = (named(found.uid()), mode_of(&found));
-    let mut open = Vec::new();
-    if mode & OTHERS_WRITE != 0 {
-        open.push("others than its owner can write to it".to_owned());
-    }
-    let listed = Directory::new(dir).list().unwrap_or_default();
-    let archives = listed
-        .iter()
-        .filter_map(|one| Some((&one.name, fs::symlink_metadata(dir.join(&one.name)).ok()?)))
-        .filter(|(_, metadata)| metadata.is_file());
-    let archives: Vec<_> = archives.collect();
-    let number =
-        |found: &[&(&String, std::fs::Metadata)]| count(found.len() as u64, "archive", "archives");
-    let readable: Vec<_> = archives
-        .iter()
-        .filter(|(_, metadata)| metadata.mode() & OTHERS_READ != 0)
-        .collect();
-    if let Some((name, metadata)) = readable.first() {
-        let mode = mode_of(metadata);
-        open.push(format!(
-            "{} can be read by others than the owner, such as `{name}` (mode {mode:o})",
-            number(&readable)
-        ));
-    }
-    let foreign: Vec<_> = archives
-        .iter()
-        .filter(|(_, metadata)| metadata.uid() != found.uid())
-        .collect();
-    if let Some((name, metadata)) = foreign.first() {
-        let of = named(metadata.uid());
-        open.push(format!(
-            "{} not of the directory's owner, such as `{name}`, of {of}",
-            number(&foreign)
-        ));
-    }
-    Ok((format!("of {owner}, mode {mode:o}"), open))
 }
 
 /// The content of a present archive.

@@ -1,6 +1,7 @@
 //! `snapshot`: captures a data dir, reads the archive back, prints its path.
 
 mod dry_run;
+mod place;
 mod room;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,10 @@
 //! Whether there is room for a snapshot: bytes, inodes, and this process's limit on the size of files.
 
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+
+use fs_err as fs;
 
 use crate::fs::space::{self, nearest};
 use crate::repository::Repository;
@@ -33,11 +37,16 @@ pub(super) fn room(
         return Err(std::io::Error::from(std::io::ErrorKind::FileTooLarge).into());
     }
     let spool = spool.as_deref().map(|dir| (dir, 1));
+    // What is spooled stays until it is in its place, which may be on the same filesystem.
+    let mut taken = HashMap::new();
     let backups = backups.map(|dir| (dir, inodes(dir, is_encrypted)));
     for (dir, files) in spool.into_iter().chain(backups) {
         let there = nearest(dir);
-        let required = space::require(there, bytes, dir);
-        let required = required.and_then(|()| space::require_inodes(there, files, dir));
+        let (all_bytes, all_files) = taken.entry(fs::metadata(there)?.dev()).or_insert((0, 0));
+        *all_bytes += bytes;
+        *all_files += files;
+        let required = space::require(there, *all_bytes, dir);
+        let required = required.and_then(|()| space::require_inodes(there, *all_files, dir));
         required.map_err(|error| match error {
             space::SpaceError::Io(error) => error.into(),
             full => Kind::NoSpace
