@@ -184,11 +184,24 @@ fn with_corrupt_archive(scene: &Scene) {
     ));
 }
 
+/// What is done to the scene, the flags, and how the dry run and the run itself end.
+type Case = (fn(&Scene), &'static [&'static str], i32);
+
+#[track_caller]
+fn end_alike(cases: &[Case]) {
+    for (number, (change, flags, code)) in cases.iter().enumerate() {
+        let scene = Scene::new();
+        change(&scene);
+        let dry = scene.dry_run(flags);
+        let real = ark([vec!["snapshot".to_owned()], scene.flags(flags)].concat());
+        assert_eq!(dry.code, real.code, "{number}: {dry:#?}\n{real:#?}");
+        assert_eq!(dry.code, *code, "{number}: {dry:#?}");
+    }
+}
+
 #[test]
 fn it_ends_as_the_snapshot_does_and_comes_before_it() {
-    // Each: what is done to the scene, the flags, and how both end.
-    type Case = (fn(&Scene), &'static [&'static str], i32);
-    let cases: [Case; 25] = [
+    let cases: [Case; 17] = [
         (|_| (), &[], 0),
         (|_| (), &["--backup-dir", "@not/there/yet"], 0),
         (
@@ -224,7 +237,29 @@ fn it_ends_as_the_snapshot_does_and_comes_before_it() {
             4,
         ),
         (|_| (), &["--damaged"], 3),
-        // Of two faults the one counts that the run comes to first.
+        (|_| (), &["--backup-dir", "/proc/no"], 10),
+        (
+            |scene| std::os::unix::fs::symlink("/nonexistent", scene.path("backups")).unwrap(),
+            &[],
+            1,
+        ),
+        (
+            // What is open to others is worth a warning here, and none of the run.
+            |scene| {
+                fs::create_dir(scene.path("backups")).unwrap();
+                let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+                fs::set_permissions(scene.path("backups"), open).unwrap();
+            },
+            &["--strict"],
+            0,
+        ),
+    ];
+    end_alike(&cases);
+}
+
+#[test]
+fn of_two_faults_the_one_counts_that_the_run_comes_to_first() {
+    let cases: [Case; 8] = [
         (
             |_| (),
             &["--backup-dir", "@data/b", "--recipient", "age1x"],
@@ -277,31 +312,8 @@ fn it_ends_as_the_snapshot_does_and_comes_before_it() {
             &["--backup-dir", "/sys/kernel", "--recipient", RECIPIENT],
             1,
         ),
-        (|_| (), &["--backup-dir", "/proc/no"], 10),
-        (
-            |scene| std::os::unix::fs::symlink("/nonexistent", scene.path("backups")).unwrap(),
-            &[],
-            1,
-        ),
-        (
-            // What is open to others is worth a warning here, and none of the run.
-            |scene| {
-                fs::create_dir(scene.path("backups")).unwrap();
-                let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-                fs::set_permissions(scene.path("backups"), open).unwrap();
-            },
-            &["--strict"],
-            0,
-        ),
     ];
-    for (number, (change, flags, code)) in cases.iter().enumerate() {
-        let scene = Scene::new();
-        change(&scene);
-        let dry = scene.dry_run(flags);
-        let real = ark([vec!["snapshot".to_owned()], scene.flags(flags)].concat());
-        assert_eq!(dry.code, real.code, "{number}: {dry:#?}\n{real:#?}");
-        assert_eq!(dry.code, *code, "{number}: {dry:#?}");
-    }
+    end_alike(&cases);
 }
 
 #[test]
@@ -322,6 +334,15 @@ fn a_disk_that_is_full_or_has_no_inodes_or_is_read_only_is_told_without_writing_
             [ $dry = $((inodes == 3 ? 12 : 0)) ] || exit 97
             umount "$2"
         done
+        # The backup dir has room, and the disk of the metrics is full.
+        mount -t tmpfs -o size=1m none "$2"
+        mkdir "$2/metrics" "$2/backups"
+        mount -t tmpfs -o size=4k none "$2/metrics"
+        head -c 4096 /dev/zero > "$2/metrics/other"
+        set -- "$1" "$2" --metrics-file "$2/metrics/etcd.prom"
+        "$ARK" snapshot --dry-run --data-dir "$1" --backup-dir "$2/backups" $3 "$4" && exit 96 || [ $? = 1 ]
+        "$ARK" snapshot --data-dir "$1" --backup-dir "$2/backups" $3 "$4" && exit 95 || [ $? = 1 ]
+        umount "$2/metrics" "$2"
         mount -t tmpfs -o ro none "$2"
         "$ARK" snapshot --dry-run --data-dir "$1" --backup-dir "$2" && exit 99 || [ $? = 1 ]
         "$ARK" snapshot --data-dir "$1" --backup-dir "$2" && exit 99 || [ $? = 1 ]
@@ -330,6 +351,7 @@ fn a_disk_that_is_full_or_has_no_inodes_or_is_read_only_is_told_without_writing_
     let ran = in_own_mounts(script, &[data, &scene.path("backups")]).exits(0);
     assert!(ran.stdout.contains("FAIL  room "), "{ran:#?}");
     assert!(ran.stdout.contains("FAIL  write"), "{ran:#?}");
+    assert!(ran.stdout.contains("FAIL  metrics file"), "{ran:#?}");
     assert!(ran.stderr.contains("failed: room"), "{ran:#?}");
 }
 
