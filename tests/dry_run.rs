@@ -173,6 +173,15 @@ fn what_was_not_checked_and_what_collectors_do_not_read_is_said_and_one_fault_on
     assert!(quiet.stdout.starts_with("WARN  metrics file"), "{quiet:#?}");
 }
 
+/// Two archives, and a directory in the place of the older one's checksum file.
+fn with_one_that_stays(scene: &Scene) {
+    let take = || snapshot(&scene.path("data"), &scene.path("backups"), &[]).0;
+    let (first, _) = (take(), take());
+    let sum = format!("{}.sha256", first.display());
+    fs::remove_file(&sum).unwrap();
+    fs::create_dir(sum).unwrap();
+}
+
 fn with_corrupt_archive(scene: &Scene) {
     let taken = ark([
         vec!["snapshot".to_owned(), "--json".to_owned()],
@@ -201,7 +210,7 @@ fn end_alike(cases: &[Case]) {
 
 #[test]
 fn it_ends_as_the_snapshot_does_and_comes_before_it() {
-    let cases: [Case; 17] = [
+    let cases: [Case; 18] = [
         (|_| (), &[], 0),
         (|_| (), &["--backup-dir", "@not/there/yet"], 0),
         (
@@ -212,6 +221,7 @@ fn it_ends_as_the_snapshot_does_and_comes_before_it() {
         (|_| (), &["--size-limit", "1kB", "--strict"], 5),
         (with_corrupt_archive, &["--strict"], 0),
         (with_corrupt_archive, &["--keep-last", "2", "--strict"], 5),
+        (with_one_that_stays, &["--keep-last", "1"], 1),
         (|_| (), &["--data-dir", "@nothing"], 10),
         (|_| (), &["--backup-dir", "@data/backups"], 3),
         (|_| (), &["--recipient", "age1nobody"], 2),
