@@ -216,19 +216,19 @@ fn a_scratch_directory_in_the_source_or_missing_is_refused_before_anything_is_ma
     let fake = dir.path().join("etcd");
     let script = "#!/bin/sh\necho 'etcd Version: 2.3.8'\n";
     fs::write(&fake, script).unwrap();
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(&fake, permissions).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&fake, mode).unwrap();
     // A directory that something was made in has another time.
     let (member, link) = (data_dir.join("member"), dir.path().join("link"));
     std::os::unix::fs::symlink(&member, &link).unwrap();
-    let made = |dir: &Path| fs::metadata(dir).unwrap().modified().unwrap();
-    let before = [&data_dir, &member].map(|dir| made(dir));
+    let written = |dir: &Path| fs::metadata(dir).unwrap().modified().unwrap();
+    let before = [&data_dir, &member].map(|dir| written(dir));
     for scratch in [&data_dir, &member, &member.join("wal"), &link] {
         let ran = drill(&data_dir, fake.as_os_str(), scratch, &[]).exits(3);
         let told = ran.says("is inside the data dir, which is only read");
         let told = told.says("--scratch-dir");
         assert!(!told.stderr.contains("backup"), "{told:#?}");
-        assert_eq!([&data_dir, &member].map(|dir| made(dir)), before);
+        assert_eq!([&data_dir, &member].map(|dir| written(dir)), before);
     }
     let missing = dir.path().join("missing");
     let ran = drill(&data_dir, fake.as_os_str(), &missing, &[]).exits(10);

@@ -173,6 +173,15 @@ fn what_was_not_checked_and_what_collectors_do_not_read_is_said_and_one_fault_on
     assert!(quiet.stdout.starts_with("WARN  metrics file"), "{quiet:#?}");
 }
 
+/// Two archives, and a directory in the place of the older one's checksum file.
+fn with_one_that_stays(scene: &Scene) {
+    let take = || snapshot(&scene.path("data"), &scene.path("backups"), &[]).0;
+    let (first, _) = (take(), take());
+    let sum = format!("{}.sha256", first.display());
+    fs::remove_file(&sum).unwrap();
+    fs::create_dir(sum).unwrap();
+}
+
 fn with_corrupt_archive(scene: &Scene) {
     let taken = ark([
         vec!["snapshot".to_owned(), "--json".to_owned()],
@@ -184,9 +193,24 @@ fn with_corrupt_archive(scene: &Scene) {
     ));
 }
 
+/// What is done to the scene, the flags, and how the dry run and the run itself end.
+type Case = (fn(&Scene), &'static [&'static str], i32);
+
+#[track_caller]
+fn end_alike(cases: &[Case]) {
+    for (number, (change, flags, code)) in cases.iter().enumerate() {
+        let scene = Scene::new();
+        change(&scene);
+        let dry = scene.dry_run(flags);
+        let real = ark([vec!["snapshot".to_owned()], scene.flags(flags)].concat());
+        assert_eq!(dry.code, real.code, "{number}: {dry:#?}\n{real:#?}");
+        assert_eq!(dry.code, *code, "{number}: {dry:#?}");
+    }
+}
+
 #[test]
 fn it_ends_as_the_snapshot_does_and_comes_before_it() {
-    end_alike(&[
+    let cases: [Case; 18] = [
         (|_| (), &[], 0),
         (|_| (), &["--backup-dir", "@not/there/yet"], 0),
         (
@@ -197,6 +221,7 @@ fn it_ends_as_the_snapshot_does_and_comes_before_it() {
         (|_| (), &["--size-limit", "1kB", "--strict"], 5),
         (with_corrupt_archive, &["--strict"], 0),
         (with_corrupt_archive, &["--keep-last", "2", "--strict"], 5),
+        (with_one_that_stays, &["--keep-last", "1"], 1),
         (|_| (), &["--data-dir", "@nothing"], 10),
         (|_| (), &["--backup-dir", "@data/backups"], 3),
         (|_| (), &["--recipient", "age1nobody"], 2),
@@ -222,6 +247,12 @@ fn it_ends_as_the_snapshot_does_and_comes_before_it() {
             4,
         ),
         (|_| (), &["--damaged"], 3),
+        (|_| (), &["--backup-dir", "/proc/no"], 10),
+        (
+            |scene| std::os::unix::fs::symlink("/nonexistent", scene.path("backups")).unwrap(),
+            &[],
+            1,
+        ),
         (
             // What is open to others is worth a warning here, and none of the run.
             |scene| {
@@ -232,12 +263,13 @@ fn it_ends_as_the_snapshot_does_and_comes_before_it() {
             &["--strict"],
             0,
         ),
-    ]);
+    ];
+    end_alike(&cases);
 }
 
 #[test]
-fn of_two_faults_it_ends_with_the_one_that_the_snapshot_comes_to_first() {
-    end_alike(&[
+fn of_two_faults_the_one_counts_that_the_run_comes_to_first() {
+    let cases: [Case; 8] = [
         (
             |_| (),
             &["--backup-dir", "@data/b", "--recipient", "age1x"],
@@ -290,28 +322,8 @@ fn of_two_faults_it_ends_with_the_one_that_the_snapshot_comes_to_first() {
             &["--backup-dir", "/sys/kernel", "--recipient", RECIPIENT],
             1,
         ),
-        (|_| (), &["--backup-dir", "/proc/no"], 10),
-        (
-            |scene| std::os::unix::fs::symlink("/nonexistent", scene.path("backups")).unwrap(),
-            &[],
-            1,
-        ),
-    ]);
-}
-
-/// What is done to a scene, the flags, and how both end.
-type Case = (fn(&Scene), &'static [&'static str], i32);
-
-/// Fails unless a dry run ends as the snapshot after it.
-fn end_alike(cases: &[Case]) {
-    for (number, (change, flags, code)) in cases.iter().enumerate() {
-        let scene = Scene::new();
-        change(&scene);
-        let dry = scene.dry_run(flags);
-        let real = ark([vec!["snapshot".to_owned()], scene.flags(flags)].concat());
-        assert_eq!(dry.code, real.code, "{number}: {dry:#?}\n{real:#?}");
-        assert_eq!(dry.code, *code, "{number}: {dry:#?}");
-    }
+    ];
+    end_alike(&cases);
 }
 
 #[test]
@@ -332,6 +344,15 @@ fn a_disk_that_is_full_or_has_no_inodes_or_is_read_only_is_told_without_writing_
             [ $dry = $((inodes == 3 ? 12 : 0)) ] || exit 97
             umount "$2"
         done
+        # The backup dir has room, and the disk of the metrics is full.
+        mount -t tmpfs -o size=1m none "$2"
+        mkdir "$2/metrics" "$2/backups"
+        mount -t tmpfs -o size=4k none "$2/metrics"
+        head -c 4096 /dev/zero > "$2/metrics/other"
+        set -- "$1" "$2" --metrics-file "$2/metrics/etcd.prom"
+        "$ARK" snapshot --dry-run --data-dir "$1" --backup-dir "$2/backups" $3 "$4" && exit 96 || [ $? = 1 ]
+        "$ARK" snapshot --data-dir "$1" --backup-dir "$2/backups" $3 "$4" && exit 95 || [ $? = 1 ]
+        umount "$2/metrics" "$2"
         mount -t tmpfs -o ro none "$2"
         "$ARK" snapshot --dry-run --data-dir "$1" --backup-dir "$2" && exit 99 || [ $? = 1 ]
         "$ARK" snapshot --data-dir "$1" --backup-dir "$2" && exit 99 || [ $? = 1 ]
@@ -340,6 +361,7 @@ fn a_disk_that_is_full_or_has_no_inodes_or_is_read_only_is_told_without_writing_
     let ran = in_own_mounts(script, &[data, &scene.path("backups")]).exits(0);
     assert!(ran.stdout.contains("FAIL  room "), "{ran:#?}");
     assert!(ran.stdout.contains("FAIL  write"), "{ran:#?}");
+    assert!(ran.stdout.contains("FAIL  metrics file"), "{ran:#?}");
     assert!(ran.stderr.contains("failed: room"), "{ran:#?}");
 }
 

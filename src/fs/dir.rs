@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Stat, StatxAttributes, StatxFlags,
+};
 use rustix::io::Errno;
 
 use crate::fs::error::{parent_of, with_path};
@@ -341,6 +343,33 @@ impl Entry {
 
     pub fn remove(&self) -> io::Result<()> {
         self.unlink(AtFlags::empty())
+    }
+
+    /// Fails as [`Entry::remove`] would, as far as that can be told without a try. A name that is free may be removed.
+    pub fn may_remove(&self) -> io::Result<()> {
+        let Some(found) = self.stat() else {
+            return Ok(());
+        };
+        let dir = self.dir.file().metadata()?;
+        let own = rustix::process::geteuid().as_raw();
+        let is_sticky = dir.mode() & 0o1000 != 0;
+        let is_foreign = ![found.st_uid, dir.uid()].contains(&own) && own != 0;
+        let fault = if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+            Errno::ISDIR
+        } else if is_sticky && is_foreign || self.is_immutable() {
+            Errno::PERM
+        } else {
+            return Ok(());
+        };
+        Err(with_path(fault.into(), "remove", &self.path()))
+    }
+
+    /// Whether the filesystem lets no account remove it; false where the kernel cannot tell.
+    fn is_immutable(&self) -> bool {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let found = rustix::fs::statx(&self.dir.0, &self.name, flags, StatxFlags::empty());
+        let holds = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+        found.is_ok_and(|found| found.stx_attributes.intersects(holds))
     }
 
     pub fn remove_dir(&self) -> io::Result<()> {

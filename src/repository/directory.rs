@@ -195,6 +195,13 @@ impl Repository for Directory {
         dir.sync()
     }
 
+    fn may_remove(&self, name: &str) -> io::Result<()> {
+        let dir = self.open_listed()?;
+        let names = [""].into_iter().chain(SIDES);
+        let mut names = names.map(|side| format!("{name}{side}"));
+        names.try_for_each(|name| dir.entry(name).may_remove())
+    }
+
     fn orphans(&self, _now: Timestamp) -> io::Result<Vec<String>> {
         let names = self.names().map_err(|error| match error {
             RepositoryError::Io(error) => error,

@@ -93,6 +93,11 @@ pub trait Repository: Debug + Send + Sync {
     /// Removes an archive with all files beside it; a missing one is not an error.
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// Fails as [`Repository::remove`] would, as far as that can be told without a try.
+    fn may_remove(&self, _name: &str) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The names of files beside archives that are gone, as runs that were killed before `now`
     /// leave them.
     fn orphans(&self, now: Timestamp) -> io::Result<Vec<String>>;

@@ -121,6 +121,9 @@ pub(crate) fn before_snapshot(
     };
     only(&mut catalog, group);
     let plan = plan(request, &catalog, cx.interrupt, &mut |_| ())?;
+    for due in plan.decisions.iter().filter(|one| !one.is_kept()) {
+        request.repository.may_remove(due.summary.name())?;
+    }
     let kept = plan.decisions.iter().filter(|one| one.is_kept()).count();
     let removed = plan.decisions.len() - kept;
     let told = format!("of the archives there now, {kept} would be kept and {removed} removed");

@@ -197,42 +197,48 @@ impl Update {
             dir,
         })
     }
+
+    fn write(&self, text: &str) -> Result<(), MetricsError> {
+        let mut file = self.staged.file();
+        let written = file.write_all(text.as_bytes());
+        written.map_err(|error| with_path(error, "write", self.staged.path()))?;
+        Ok(self.staged.sync()?)
+    }
 }
+
+/// Bytes of the series that one run adds, at most.
+const MOST_ADDED: usize = 8 << 10;
 
 /// Fails if a run could not write `file` at its end; changes nothing.
 pub(crate) fn try_out(file: &Path) -> Result<(), CliError> {
-    match Update::begin(file) {
-        Ok(_) => Ok(()),
+    let tried = Update::begin(file).and_then(|update| {
+        let text = crate::cli::metrics::prometheus::write(&update.old);
+        update.write(&(text + &"\n".repeat(MOST_ADDED)))
+    });
+    match tried {
+        Ok(()) => Ok(()),
         Err(error) => Err(Kind::Failed.error(error.to_string()).hint(hint(&error))),
     }
 }
 
 /// Replaces in `file` the series with new values.
 fn update(file: &Path, command: &str, new: Vec<Series>) -> Result<(), MetricsError> {
-    let Update {
-        file,
-        dir,
-        _lock,
-        old,
-        staged,
-    } = Update::begin(file)?;
+    let mut update = Update::begin(file)?;
     let is_new = |old: &Series| new.iter().any(|new| new.stands_for(old));
-    let mut series: Vec<_> = old.into_iter().filter(|old| !is_new(old)).collect();
+    let old = std::mem::take(&mut update.old).into_iter();
+    let mut series: Vec<_> = old.filter(|old| !is_new(old)).collect();
     series.extend(new);
     let succeeded = |one: &Series| one.is(Family::SuccessTime, command);
     if !series.iter().any(succeeded) {
         // Without a number a rule about its age would be silent.
         series.push(Series::new(Family::SuccessTime, command, &[], 0.0));
     }
-    remove_stale(&dir);
-    staged
-        .file()
-        .write_all(crate::cli::metrics::prometheus::write(&series).as_bytes())?;
-    staged
-        .file()
-        .set_permissions(std::fs::Permissions::from_mode(MODE))?;
-    staged.sync()?;
-    staged.replace(file.file_name().unwrap_or_default())?;
+    remove_stale(&update.dir);
+    let readable = std::fs::Permissions::from_mode(MODE);
+    update.staged.file().set_permissions(readable)?;
+    update.write(&crate::cli::metrics::prometheus::write(&series))?;
+    let name = update.file.file_name().unwrap_or_default();
+    update.staged.replace(name)?;
     Ok(())
 }
 

@@ -32,6 +32,7 @@ use crate::cli::commands::snapshot::{Snapshot, open_source, request, retention};
 use crate::cli::context::Context;
 use crate::cli::encryption::cipher;
 use crate::cli::error::{CliError, Kind, Result};
+use crate::cli::flags::destination::DestinationFlags;
 use crate::cli::flags::lock_wait::UNLOCKED;
 use crate::cli::metrics::try_out;
 use crate::cli::output::Paint;
@@ -60,14 +61,7 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
         Ok(named) => Some(named),
         Err(error) => list.fail(BACKUP_DIR, error)?,
     };
-    let cipher = cipher(&to.recipient, &to.recipients_file);
-    let cipher = list.take(("recipients", "recipients"), cipher, |cipher| {
-        Finding::ok(match cipher {
-            Some(_) => "archives are encrypted for those named",
-            None => "none is named: archives are not encrypted",
-        })
-    })?;
-    let cipher = cipher.flatten();
+    let cipher = recipients(to, &mut list)?;
     let data_dir = match data_dir {
         Some(data_dir) if !args.damaged => match data_dir.list() {
             Ok(_) => Some(data_dir),
@@ -86,7 +80,7 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
     };
     let directory = repository.as_ref().and_then(|found| found.directory());
     if let Some(dir) = directory.filter(|dir| dir.is_dir()) {
-        list.lock(dir, args, cx)?;
+        look_at_lock(dir, args, &mut list, cx)?;
     }
     // The lock file is made before all else.
     let lacks_lock = |dir: &&Path| dir.is_dir() && !dir.join(LOCK_FILE).exists();
@@ -139,13 +133,38 @@ pub(crate) fn run(args: &Snapshot, cx: &Context<'_>) -> Result<()> {
         let found = before_snapshot(&request, group, cx);
         list.take(("retention", "retention"), found, Clone::clone)?;
     }
-    list.left_out(captured.is_none(), repository.is_none());
+    list.leave_out(captured.is_none(), repository.is_none());
     if let Some(repository) = &repository {
         let clock = clock(&**repository, prunes, crate::clock::now());
         list.take(("clock", "clock"), clock, Clone::clone)?;
     }
-    list.metrics(args)?;
+    if let Some(file) = &args.metrics.metrics_file {
+        let tried = try_out(file);
+        list.take(("metrics", "metrics file"), tried, |()| replaceable(file))?;
+    }
     list.end(captured.as_ref(), cx)
+}
+
+fn recipients(to: &DestinationFlags, list: &mut List) -> Result<Option<Box<dyn Cipher>>> {
+    let read = cipher(&to.recipient, &to.recipients_file);
+    let read = list.take(("recipients", "recipients"), read, |cipher| match cipher {
+        Some(_) => Finding::ok("archives are encrypted for those named"),
+        None => Finding::ok("none is named: archives are not encrypted"),
+    })?;
+    Ok(read.flatten())
+}
+
+fn look_at_lock(dir: &Path, args: &Snapshot, list: &mut List, cx: &Context<'_>) -> Result<()> {
+    let claim = args.lock.claim("snapshot");
+    let looked = BackupLock::look(dir, &claim, cx.interrupt).map_err(CliError::from);
+    list.take(("lock", "lock"), looked, |keeps_others_out| {
+        if *keeps_others_out {
+            Finding::ok("no other run works on the backup dir")
+        } else {
+            Finding::warning(UNLOCKED)
+        }
+    })?;
+    Ok(())
 }
 
 fn replaceable(file: &Path) -> Finding {
@@ -170,42 +189,6 @@ struct List {
 impl List {
     fn add(&mut self, name: (&'static str, &'static str), found: Finding) {
         self.all.push(found.of(name));
-    }
-
-    fn lock(&mut self, dir: &Path, args: &Snapshot, cx: &Context<'_>) -> Result<()> {
-        let claim = args.lock.claim("snapshot");
-        let looked = BackupLock::look(dir, &claim, cx.interrupt).map_err(CliError::from);
-        let looked = self.take(("lock", "lock"), looked, |keeps_others_out| {
-            if *keeps_others_out {
-                Finding::ok("no other run works on the backup dir")
-            } else {
-                Finding::warning(UNLOCKED)
-            }
-        });
-        looked.map(drop)
-    }
-
-    fn metrics(&mut self, args: &Snapshot) -> Result<()> {
-        let Some(file) = &args.metrics.metrics_file else {
-            return Ok(());
-        };
-        let tried = self.take(("metrics", "metrics file"), try_out(file), |()| {
-            replaceable(file)
-        });
-        tried.map(drop)
-    }
-
-    /// Says what was not checked, without what could not be captured or without a place for it.
-    fn left_out(&mut self, captured: bool, place: bool) {
-        let left_out = match (captured, place) {
-            (true, true) => "start, data size, room, write, clock",
-            (true, false) => "start, data size, room",
-            (false, true) => "room, write, clock",
-            (false, false) => return,
-        };
-        let mut found = Finding::ok(left_out);
-        found.status = Status::Note;
-        self.add(("not-checked", "not checked"), found);
     }
 
     /// Adds the result of a try; a failure is added too, and only an interrupt ends the list.
@@ -240,6 +223,19 @@ impl List {
         };
         self.add(name, found);
         Ok(None)
+    }
+
+    /// Names the checks that were left out because there is neither content nor a place.
+    fn leave_out(&mut self, lacks_content: bool, lacks_place: bool) {
+        let left_out = match (lacks_content, lacks_place) {
+            (true, true) => "start, data size, room, write, clock",
+            (true, false) => "start, data size, room",
+            (false, true) => "room, write, clock",
+            (false, false) => return,
+        };
+        let mut found = Finding::ok(left_out);
+        found.status = Status::Note;
+        self.add(("not-checked", "not checked"), found);
     }
 
     fn end(self, captured: Option<&Captured>, cx: &Context<'_>) -> Result<()> {
