@@ -76,7 +76,7 @@ macro_rules! hex_id {
             type Err = std::num::ParseIntError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                u64::from_str_radix(text, 16).map(Self)
+                hex(text).map(Self)
             }
         }
 
@@ -275,6 +275,12 @@ impl fmt::Display for SegmentName {
 fn two_hex_words(text: &str) -> Option<(u64, u64)> {
     let (first, second) = text.split_once('-')?;
     Some((hex_word(first)?, hex_word(second)?))
+}
+
+/// A hexadecimal number as Go reads it: without a sign.
+pub(crate) fn hex(text: &str) -> Result<u64, std::num::ParseIntError> {
+    let text = if text.starts_with('+') { "" } else { text };
+    u64::from_str_radix(text, 16)
 }
 
 fn hex_word(text: &str) -> Option<u64> {

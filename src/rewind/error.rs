@@ -16,6 +16,7 @@ use crate::rewind::history::Missing;
 use crate::rewind::served::Renamed;
 use crate::snapshot::error::CaptureError;
 use crate::target::StoreError;
+use crate::text::count;
 
 /// An error of a rewind.
 #[derive(Debug, thiserror::Error)]
@@ -266,8 +267,9 @@ fn missing_text(missing: &[Missing], from: Index) -> String {
 fn stores_text(sides: &[String; 2], indexes: &[u64; 2], keys: &[Vec<u8>]) -> String {
     let ([one, other], [index, other_index]) = (sides, indexes);
     let first = keys.first().map_or(String::new(), |key| {
-        let (key, count) = (String::from_utf8_lossy(key), keys.len());
-        format!(": {count} keys differ, the first `{}`", key.escape_debug())
+        let (key, differ) = (String::from_utf8_lossy(key), keys.len() as u64);
+        let differ = count(differ, "key differs", "keys differ");
+        format!(": {differ}, the first `{}`", key.escape_debug())
     });
     let counts = if index == other_index {
         String::new()

@@ -11,7 +11,7 @@ use memchr::{memchr, memmem};
 use prost::Message;
 use prost::encoding::decode_varint;
 
-use crate::etcd::ids::{Index, MemberId, Release};
+use crate::etcd::ids::{Index, MemberId, Release, hex};
 use crate::etcd::json::go::{ATTRIBUTES, MEMBER, MemberJson, RAFT_ATTRIBUTES};
 use crate::etcd::proto::{ConfChange, Request};
 use crate::etcd::start::reason::Reason;
@@ -357,7 +357,7 @@ fn is_attributes(path: &[u8]) -> bool {
 }
 
 fn hex_id(name: &[u8]) -> Option<u64> {
-    u64::from_str_radix(std::str::from_utf8(name).ok()?, 16).ok()
+    hex(std::str::from_utf8(name).ok()?).ok()
 }
 
 /// The cluster in a store, or the reason why the server panics.

@@ -56,17 +56,16 @@ const QUEUE: Fields = &[
 ];
 const EVENT: Fields = &[
     ("action", Type::Text),
-    ("node", Type::Object(EVENT_NODE)),
-    ("prevNode", Type::Object(EVENT_NODE)),
+    ("node", Type::Object(&EVENT_NODE)),
+    ("prevNode", Type::Object(&EVENT_NODE)),
 ];
-const EVENT_NODE: Fields = &[
+static EVENT_NODE: [(&str, Type); 8] = [
     ("key", Type::Text),
     ("value", Type::Text),
     ("dir", Type::Bool),
     ("expiration", Type::Time),
     ("ttl", Type::Signed),
-    // An event's node comes without its children.
-    ("nodes", Type::Array(&Type::Any)),
+    ("nodes", Type::Array(&Type::Object(&EVENT_NODE))),
     ("modifiedIndex", Type::Unsigned),
     ("createdIndex", Type::Unsigned),
 ];
