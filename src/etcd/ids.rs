@@ -296,6 +296,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_id_has_no_sign() {
+        // Rust reads one, and Go does not: a server stops at such a name among the removed members.
+        assert_eq!("ab".parse(), Ok(MemberId(0xab)));
+        assert!("+ab".parse::<MemberId>().is_err());
+    }
+
+    #[test]
     fn releases_are_read_as_people_write_them_and_compared_by_major_and_minor() {
         let read = |text: &str| text.parse::<Release>();
         assert_eq!(read("2.1").unwrap(), read("v2.1.3").unwrap());

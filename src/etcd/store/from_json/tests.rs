@@ -180,3 +180,29 @@ fn an_expiry_with_an_escape_is_none() {
     let escaped = Some("an escape where Go takes none");
     assert_eq!(read(r"2001-01-01T00:00:00\u005a"), escaped);
 }
+
+#[test]
+fn the_nodes_of_an_event_are_typed_at_any_depth() {
+    // A tester's servers did not start from these, and the verdict was yes.
+    let read = |nodes: &str| {
+        let json = format!(
+            concat!(
+                r#"{{"Root":{{"Path":"/","Children":{{}}}},"WatcherHub":{{"EventHistory":{{"Queue":{{"#,
+                r#""Events":[{{"node":{{"nodes":{}}}}}]}}}}}},"CurrentIndex":3}}"#,
+            ),
+            nodes
+        );
+        let wanted = LoadOptions {
+            tree: true,
+            ..LoadOptions::default()
+        };
+        fault(&json, wanted).map(|(what, _)| what)
+    };
+    for good in ["null", "[]", r#"[{"key":"/a","nodes":[{"ttl":1}]}]"#] {
+        assert_eq!(read(good), None, "{good}");
+    }
+    let bad = Some("a value of a type that etcd does not take there");
+    for nodes in ["[1]", r#"[{"key":1}]"#, r#"[{"nodes":[{"ttl":"1"}]}]"#] {
+        assert_eq!(read(nodes), bad, "{nodes}");
+    }
+}
