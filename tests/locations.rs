@@ -537,3 +537,13 @@ fn a_data_dir_to_restore_into_is_not_the_member_directory_in_one() {
     let again = restore(&new.join("member")).exits(3);
     again.says("`--replace` replaces it");
 }
+
+#[test]
+fn of_several_targets_that_fail_the_first_gives_the_exit_code_and_the_message() {
+    // Seen: the last one gave the code, and the message named the first.
+    let dir = TempDir::new().unwrap();
+    let (text, missing) = (dir.path().join("text"), dir.path().join("missing"));
+    fs::write(&text, "a text, and no archive").unwrap();
+    typed("verify {} {}", &[&text, &missing]).exits(2);
+    typed("verify {} {}", &[&missing, &text]).exits(10);
+}

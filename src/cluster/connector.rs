@@ -160,7 +160,7 @@ impl<T: Transport> Transport for Plain<T> {
         if !self.has_heard && is_more {
             self.has_heard = true;
             if self.inner.buffers().input().starts_with(&TLS_ALERT) {
-                let why = "it speaks TLS: its URL begins with https".to_owned();
+                let why = "it uses TLS: its URL begins with https".to_owned();
                 return Err(Error::Other(Box::new(Failed::Tls(why.into()))));
             }
         }

@@ -240,7 +240,7 @@ impl Talk<'_> {
             300..=399 => Err(self.rubbish("it redirects to another server")),
             // The text of servers written in Go.
             400 if message(&answer.body).contains("HTTP request to an HTTPS server") => {
-                Err(self.no_tls(&"it speaks TLS: its URL begins with https".to_owned().into()))
+                Err(self.no_tls(&"it uses TLS: its URL begins with https".to_owned().into()))
             }
             status => Err(ProbeError::Refused {
                 url: url + path,

@@ -135,7 +135,7 @@ fn stores_that_differ_in_more_than_in_order_names_are_refused_whatever_the_base(
         let message = refused.json_error()["message"].as_str().unwrap().to_owned();
         assert_has(&message, "not because of in-order names");
         assert!(
-            message.contains("1 keys differ") && message.contains("/1/app/config/"),
+            message.contains("1 key differs") && message.contains("/1/app/config/"),
             "{message}"
         );
     }

@@ -116,7 +116,8 @@ pub(crate) fn run(args: &Copy, cx: &Context<'_>) -> Result<()> {
         return Ok(());
     };
     let failed = wanted.len() as u64 - new - there;
-    let tried = format!("{failed} of {} archives were not copied", wanted.len());
+    let were = if failed == 1 { "was" } else { "were" };
+    let tried = format!("{failed} of {} archives {were} not copied", wanted.len());
     let hint = match (&first.hint, cut_short && new + there > 0) {
         (Some(hint), false) => hint.to_string(),
         (Some(hint), true) => format!("{hint}; then run it again for the rest"),

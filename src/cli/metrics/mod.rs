@@ -40,7 +40,7 @@ const MODE: u32 = 0o644;
 pub(crate) struct MetricsFile {
     /// Write the result as a Prometheus textfile (*.prom)
     ///
-    /// It is written after a failure, too. Commands can share a file, members cannot.
+    /// It is written after a failure, too. Several commands can write to one file, but for one member only.
     #[arg(long, value_name = "FILE", env = "ETCD_ARK_METRICS_FILE")]
     pub(crate) metrics_file: Option<PathBuf>,
 }

@@ -129,10 +129,9 @@ pub(crate) fn run(args: &Verify, cx: &Context<'_>) -> Result<()> {
         };
         if let Some((kind, fault)) = wrong {
             failed += 1;
-            first.get_or_insert(fault);
-            // Corruption outweighs every other failure.
-            if worst != Some(Kind::Corrupt) {
-                worst = Some(kind);
+            // Corruption outweighs every other failure; else the first counts. The message names that one.
+            if worst.is_none() || kind == Kind::Corrupt && worst != Some(Kind::Corrupt) {
+                (worst, first) = (Some(kind), Some(fault));
             }
         }
     }
