@@ -225,19 +225,24 @@ fn a_hint_names_the_backup_dir_that_was_given_and_no_check_that_was_just_made() 
         .says("all others here are valid");
 }
 
-#[test]
-fn the_undo_of_a_restore_with_a_wal_dir_removes_nothing_even_if_it_is_run_twice() {
-    // Seen: run a second time it removed the original segments, which the first time had brought back.
+/// Puts a recorded member into `data` and `wal` of `dir`; returns its archive.
+fn member_with_a_wal_dir(dir: &Path) -> String {
     let story = unpack("waldir");
     let source = Source::of(&story, "waldir");
-    let dir = TempDir::new().unwrap();
-    let (data, wal) = (dir.path().join("data"), dir.path().join("wal"));
+    let (data, wal, backups) = (dir.join("data"), dir.join("wal"), dir.join("backups"));
     copy_dir(&source.data, &data);
     copy_dir(&source.wal_dir(), &wal);
     let place = "snapshot --data-dir {} --wal-dir {} --backup-dir {} --json";
-    let backups = dir.path().join("backups");
     let archived = typed(place, &[&data, &wal, &backups]).exits(0).json();
-    let archive = archived["archive"].as_str().unwrap().to_owned();
+    archived["archive"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_undo_of_a_restore_with_a_wal_dir_removes_nothing_even_if_it_is_run_twice() {
+    // Seen: run a second time it removed the original segments, which the first time had brought back.
+    let dir = TempDir::new().unwrap();
+    let (data, wal) = (dir.path().join("data"), dir.path().join("wal"));
+    let archive = member_with_a_wal_dir(dir.path());
     // The member that is replaced is not what the archive holds.
     fs::write(data.join("member/snap/mark"), "old").unwrap();
     let before = (tree(&data), tree(&wal));
@@ -267,14 +272,7 @@ fn a_restore_after_a_killed_one_says_where_the_first_data_are() {
     // With a WAL dir `member` goes out first; its undo leads to the state in between, which starts nothing.
     let dir = TempDir::new().unwrap();
     let (data, wal) = (dir.path().join("data"), dir.path().join("wal"));
-    let story = unpack("waldir");
-    let source = Source::of(&story, "waldir");
-    copy_dir(&source.data, &data);
-    copy_dir(&source.wal_dir(), &wal);
-    let place = "snapshot --data-dir {} --wal-dir {} --backup-dir {} --json";
-    let backups = dir.path().join("backups");
-    let archived = typed(place, &[&data, &wal, &backups]).exits(0).json();
-    let archive = archived["archive"].as_str().unwrap().to_owned();
+    let archive = member_with_a_wal_dir(dir.path());
     let kept = data.join("member.before-restore-20260101T000000.000Z");
     fs::rename(data.join("member"), &kept).unwrap();
     let replace = "restore {} --data-dir {} --wal-dir {} --replace --offline";

@@ -80,7 +80,7 @@ impl<'p> Opener<'p> {
         Ok((self.repository(&bucket)?, name.to_owned()))
     }
 
-    /// The archive at `place`, for a restore: what is none may be restored by hand.
+    /// The archive at `place`, for a restore: another file may be unpacked by hand.
     pub(crate) fn archive_to_restore(&self, place: &Location) -> Result<Archive> {
         match place.local() {
             Some(dir) if DataDir::open(dir, None).is_ok() => {

@@ -62,7 +62,7 @@ pub fn log_order(summary: &ArchiveSummary) -> impl Ord + use<> {
 }
 
 /// The watched members, by name, with those of their archives that are `wanted`. Who was removed is told by all
-/// archives; a removed member counts if there is no other one with a wanted archive.
+/// archives; a removed member counts only without another one that has a wanted archive.
 pub fn watched(
     summaries: &[ArchiveSummary],
     now: Timestamp,

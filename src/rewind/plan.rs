@@ -135,8 +135,8 @@ impl Plan {
     /// The time up to which these inputs have every write that a client was told of, except what only members without
     /// an input have; and the input that was made then, or `None` if the time is that of the log's last SYNC.
     ///
-    /// A majority acknowledges a write. So it is in an input if so many members have one of a later time that the others
-    /// are no majority.
+    /// A majority acknowledges a write. So it is in an input if the members without one of a later time
+    /// are not a majority.
     pub fn known_until(&self) -> Option<(Timestamp, Option<usize>)> {
         let mut newest: BTreeMap<MemberId, (Timestamp, usize)> = BTreeMap::new();
         for (place, one) in self.read_inputs.iter().enumerate() {

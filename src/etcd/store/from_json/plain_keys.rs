@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_saved_store_is_read() {
-        // What the comparison above starts from is no fault.
+        // The comparison above starts from a valid store.
         let wanted = LoadOptions {
             tree: true,
             ..LoadOptions::default()
